@@ -1,7 +1,7 @@
 """The world's clock: simulated time that runs faster than the wall's by a constant factor.
 
 Every delay, TTL and back-off of the lab goes through one `Clock`, so that a rehearsal of weeks takes seconds. While the
-clock is held (a client's call is in progress) timers that race a client do not run out: see `Clock.hold`.
+clock is held (a client's call is in progress) timers that race a client do not run out: see `Clock.race`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EPOCH = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
+RACE_FLOOR_WALL_SECONDS = 30.0  # design.md 8 "Time": no timer that races a client ends sooner
 
 
 class Clock:
@@ -27,13 +28,20 @@ class Clock:
             raise ValueError(f"the clock's speed must be above 0, not {speed}")
         self.speed = speed
         self.epoch = epoch
+        self.race_floor = RACE_FLOOR_WALL_SECONDS
         self._start = time.monotonic()
         self._before = elapsed
         self._held = 0
+        self._released: list[Callable[[], None]] = []
 
     def seconds(self) -> float:
         """Simulated seconds since the world began."""
         return self._before + (time.monotonic() - self._start) * self.speed
+
+    def set(self, elapsed: float) -> None:
+        """Go on from `elapsed` simulated seconds: a restored world's time. Timers that wait are not moved."""
+        self._before = elapsed
+        self._start = time.monotonic()
 
     def now(self) -> datetime:
         """The simulated time of day, in UTC."""
@@ -51,16 +59,60 @@ class Clock:
         """Call `fn` on the running loop after `seconds` of simulated time."""
         return asyncio.get_running_loop().call_later(self.wall(seconds), fn)
 
+    def race(self, seconds: float, fn: Callable[[], object]) -> Race:
+        """Call `fn` after `seconds` of simulated time, not sooner than 30 s of wall time, and never while the clock is held.
+
+        For what races a client: commit confirmed, TTLs, leases.
+        """
+        return Race(self, max(self.wall(seconds), self.race_floor), fn)
+
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """A client's call is in progress: timers that race clients (see `held`) do not run out meanwhile."""
+        """A client's call is in progress: timers that race clients (see `race`) do not run out meanwhile."""
         self._held += 1
         try:
             yield
         finally:
             self._held -= 1
+            if not self._held:
+                waiting, self._released = self._released, []
+                for go in waiting:
+                    go()
 
     @property
     def held(self) -> bool:
         """Whether any client call is in progress now."""
         return self._held > 0
+
+    def when_free(self, fn: Callable[[], None]) -> None:
+        """Call `fn` when the clock is no longer held: at once when it is not."""
+        if self._held:
+            self._released.append(fn)
+        else:
+            fn()
+
+
+class Race:
+    """A timer that races a client; see `Clock.race`."""
+
+    def __init__(self, clock: Clock, wall_seconds: float, fn: Callable[[], object]) -> None:
+        self._clock = clock
+        self._fn = fn
+        self._over = False
+        self._due = time.monotonic() + wall_seconds
+        self._timer = asyncio.get_running_loop().call_later(wall_seconds, clock.when_free, self._fire)
+
+    def cancel(self) -> None:
+        """It will not run; no harm when it already has."""
+        self._over = True
+        self._timer.cancel()
+
+    @property
+    def remaining(self) -> float:
+        """Simulated seconds that are left, at least 0; to persist the timer."""
+        return max(0.0, self._due - time.monotonic()) * self._clock.speed
+
+    def _fire(self) -> None:
+        if not self._over:
+            self._over = True
+            self._fn()
