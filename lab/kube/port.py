@@ -63,6 +63,11 @@ class KubePort(Protocol):
         """Server-side apply of `obj`, which names itself."""
         ...
 
-    async def delete(self, gvr: str, name: str, namespace: str = "", propagation: str = "Background") -> None:
-        """Delete; what has finalizers stays until they are gone. 404 is raised as KubeError."""
+    async def delete(
+        self, gvr: str, name: str, namespace: str = "", propagation: str = "Background", grace: int | None = None
+    ) -> None:
+        """Delete; what has finalizers stays until they are gone. `grace` 0 removes a pod at once, as a kubelet does.
+
+        404 is raised as KubeError.
+        """
         ...
