@@ -39,8 +39,8 @@ class KubePort(Protocol):
         """Events ADDED, MODIFIED, DELETED and BOOKMARK; starts with what is there when `since` is empty."""
         ...
 
-    async def create(self, gvr: str, obj: Object, namespace: str = "") -> Object:
-        """The object as stored."""
+    async def create(self, gvr: str, obj: Object, namespace: str = "", subresource: str = "") -> Object:
+        """The object as stored. With a subresource (binding, eviction, token) `obj` names the object that it belongs to."""
         ...
 
     async def update(self, gvr: str, obj: Object, subresource: str = "") -> Object:
