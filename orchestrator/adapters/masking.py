@@ -1,0 +1,149 @@
+"""Secrets never reach a file, a screen or a record: masked by value (in every usual encoding) and by type.
+
+A value is registered the moment it is resolved. Streams are masked line by line, so that a secret split over two writes is
+still found; a multi-line secret is registered line by line as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+SHORTEST = 6  # shorter values would mask ordinary words
+LONGEST_LINE = 1 << 16  # bytes of a line without an end before it is cut for masking
+
+_TYPES = (
+    re.compile(r"(://[^/\s:@]+:)[^/\s@]+(@)"),
+    re.compile(r"((?i:authorization|private-token)\s*[:=]\s*(?:(?i:bearer|basic|token)\s+)?)[^\s\"',]+()"),
+    re.compile(r"((?:client-key-data|certificate-key|token|password|secretbox|aescbcEncryptionSecret|key|secret|bootstrapToken):\s+)[A-Za-z0-9+/=_.-]{24,}()"),
+    re.compile(r'("(?:client_key|password|token|secret|private_key|client-key-data)"\s*:\s*")(?:[^"\\]|\\.)+(")'),
+    re.compile(r'((?:authentication-key|encrypted-password|secret) ")[^"]+(")'),
+    re.compile(r"()\$9\$[^\s\";]+()"),
+    re.compile(r"()\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|AGE-SECRET-KEY-1[A-Z0-9]{20,}|ops_[A-Za-z0-9_-]{40,})()"),
+    re.compile(r"()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}()"),
+    re.compile(r"()\bLS0tLS1CRUdJTi[A-Za-z0-9+/=]{40,}()"),  # base64 of "-----BEGIN ", as kubeconfigs hold keys
+)
+_KEY_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
+_KEY_END = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY-----")
+_KEY_BLOCK = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+
+
+def variants(value: str) -> set[str]:
+    """The value as it may appear in output: plain, base64 at any alignment, URL-encoded, JSON-escaped, and its lines."""
+    found: set[str] = set()
+    for text in {value, value.strip(), *value.splitlines()}:
+        if len(text) < SHORTEST:
+            continue
+        found |= {text, quote(text, safe=""), quote(text), quote_plus(text), json.dumps(text)[1:-1]}
+        found |= {json.dumps(text, ensure_ascii=False)[1:-1], text.replace("'", "''"), text.replace("'", "'\\''")}
+        found |= _base64s(text.encode())
+    return {text for text in found if len(text) >= SHORTEST}
+
+
+def _base64s(raw: bytes) -> set[str]:
+    """What of the base64 of any text around `raw` depends on `raw` alone, for its three alignments, in both alphabets."""
+    found = set()
+    for offset in range(3):
+        encoded = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")
+        first = (0, 2, 3)[offset]
+        end = len(encoded) - (1 if (offset + len(raw)) % 3 else 0)
+        core = encoded[first:end]
+        if len(core) >= SHORTEST:
+            found |= {core, core.replace("+", "-").replace("/", "_")}
+    return found
+
+
+class Masker:
+    """Knows the secrets of this process and masks them in text. Safe for threads; values are only ever added."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+        self._lock = threading.Lock()
+
+    def add(self, value: str) -> None:
+        """From now on `value` is masked, in all its variants."""
+        fresh = variants(value)
+        with self._lock:
+            if fresh <= self._known:
+                return
+            self._known |= fresh
+            longest_first = sorted(self._known, key=len, reverse=True)
+            self._pattern = re.compile("|".join(re.escape(text) for text in longest_first))
+
+    def add_document(self, text: str) -> None:
+        """Every long word of a document that is secret as a whole (a secrets bundle, a key file)."""
+        self.add_all({word for word in re.split(r"[\s\"']+", text) if len(word) >= 20})
+
+    def add_all(self, values: set[str]) -> None:
+        """Many values at once."""
+        for value in values:
+            self.add(value)
+
+    def mask(self, text: str) -> str:
+        """`text` without any known secret and without anything that looks like a key or a token."""
+        if self._pattern is not None:
+            text = self._pattern.sub(MASK, text)
+        if "PRIVATE KEY-----" in text:
+            text = _KEY_BLOCK.sub(MASK, text)
+        for pattern in _TYPES:
+            text = pattern.sub(rf"\g<1>{MASK}\g<2>", text)
+        return text
+
+    def stream(self) -> MaskedStream:
+        """A filter for one stream of bytes."""
+        return MaskedStream(self)
+
+
+class MaskedStream:
+    """Bytes in, masked text out, whole lines at a time. Undecodable bytes are shown as escapes."""
+
+    def __init__(self, masker: Masker) -> None:
+        self._masker = masker
+        self._rest = b""
+        self._in_key = False
+
+    def feed(self, chunk: bytes) -> str:
+        """The masked text of all lines that `chunk` completes."""
+        self._rest += chunk
+        cut = self._rest.rfind(b"\n") + 1
+        if not cut and len(self._rest) > 2 * LONGEST_LINE:
+            cut = len(self._rest) - LONGEST_LINE  # what is kept back is longer than any secret
+        whole, self._rest = self._rest[:cut], self._rest[cut:]
+        return self._text(whole)
+
+    def close(self) -> str:
+        """What is left when the stream ends."""
+        whole, self._rest = self._rest, b""
+        return self._text(whole)
+
+    def _text(self, raw: bytes) -> str:
+        if not raw:
+            return ""
+        text = raw.decode("utf-8", "backslashreplace")
+        if not self._in_key and "PRIVATE KEY-----" not in text:
+            return self._masker.mask(text)
+        return "".join(self._line(line) for line in text.splitlines(keepends=True))
+
+    def _line(self, line: str) -> str:
+        end = "\n" if line.endswith("\n") else ""
+        if self._in_key:
+            if _KEY_END.search(line):
+                self._in_key = False
+            return MASK + end
+        if _KEY_BEGIN.search(line) and not _KEY_END.search(line):
+            self._in_key = True
+            return MASK + end
+        return self._masker.mask(line)
+
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def inert(text: str) -> str:
+    """`text` for a terminal: escape sequences of other programs are shown, never carried out."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text.replace("\r\n", "\n"))
