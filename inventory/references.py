@@ -7,17 +7,30 @@ a secret that the product makes.
 
 from __future__ import annotations
 
+import posixpath
+import re
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic_core import core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic.json_schema import JsonSchemaValue
 
 Scheme = Literal["env", "file", "op", "exec"]
-PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|op://[^/]+/[^/]+/.+|exec:.+)$"
+PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*|op://[^/]+/[^/]+/.+|exec:[^\s-].*)$"
+FORMS = "env:NAME, file:PATH, op://VAULT/ITEM/FIELD or exec:PROGRAM ARG..."
+_RULES: dict[Scheme, str] = {
+    "env": r"[A-Za-z_][A-Za-z0-9_]*",
+    "file": r"(?!\s|-).*[^/\s]",
+    # Source: `op read --help`: op://<vault>/<item>/[section/]<field>
+    "op": r"//(?!-)[^/?\s][^/?]*/[^/?]+(/[^/?]+){1,2}",
+    "exec": r"[^\s-].*",
+}
+MAX_LENGTH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +42,38 @@ class SecretRef:
 
     @classmethod
     def parse(cls, text: str) -> SecretRef:
-        """Raises ValueError naming the allowed forms."""
-        scheme, colon, rest = text.partition(":")
-        if not colon or not rest or scheme not in ("env", "file", "op", "exec"):
-            raise ValueError("a secret is given by reference: env:NAME, file:PATH, op://VAULT/ITEM/FIELD or exec:PROGRAM ARG...")
-        return cls(scheme, rest)  # type: ignore[arg-type]  # narrowed by the test above
+        """Raises ValueError naming the allowed forms, without the text: it may be the secret itself."""
+        scheme, _, rest = text.partition(":")
+        known: dict[str, Scheme] = {"env": "env", "file": "file", "op": "op", "exec": "exec"}
+        if scheme not in known:
+            raise ValueError(f"a secret is given by reference: {FORMS}")
+        if (
+            len(text) > MAX_LENGTH
+            or "\n" in text
+            or not re.fullmatch(_RULES[known[scheme]], rest)
+            or not _splits(scheme, rest)
+        ):
+            raise ValueError(f"the reference after `{scheme}:` is not well formed: {FORMS}")
+        return cls(known[scheme], rest)
 
     @property
     def keeps(self) -> bool:
         """Whether a secret that the product makes can be written there."""
         return self.scheme in ("file", "op")
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The program and its arguments of an `exec:` reference, split as a shell would, run without one."""
+        return tuple(shlex.split(self.rest)) if self.scheme == "exec" else ()
+
+    def path(self, folder: Path) -> Path:
+        """The file of a `file:` reference; a relative one is below `folder`, the site's."""
+        return folder / self.rest
+
+    @property
+    def identity(self) -> str:
+        """The same text for two references that name the same place."""
+        return f"file:{posixpath.normpath(self.rest)}" if self.scheme == "file" else str(self)
 
     def __str__(self) -> str:
         return f"{self.scheme}:{self.rest}"
@@ -46,16 +81,44 @@ class SecretRef:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            lambda value: value if isinstance(value, cls) else cls.parse(_text(value)),
+            lambda value: value if isinstance(value, cls) else _validated(value),
             serialization=core_schema.plain_serializer_function_ser_schema(str),
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         return {"type": "string", "pattern": PATTERN}
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a secret is given by reference, as text: env:NAME, file:PATH, op://VAULT/ITEM/FIELD or exec:PROGRAM ARG...")
-    return value
+def _splits(scheme: str, rest: str) -> bool:
+    if scheme != "exec":
+        return True
+    try:
+        return bool(shlex.split(rest))
+    except ValueError:
+        return False
+
+
+def _validated(value: Any) -> SecretRef:
+    try:
+        return SecretRef.parse(value if isinstance(value, str) else "")
+    except ValueError:
+        scheme = value.partition(":")[0] if isinstance(value, str) else ""
+        known = scheme in _RULES
+        raise PydanticCustomError(
+            "site_secret",
+            "{message}",
+            {
+                "message": f"the reference after `{scheme}:` is not well formed"
+                if known
+                else "a secret is given by reference, never by value",
+                "allowed": FORMS,
+                "nearest": None,
+                "hint": None
+                if known
+                else "put the value into a file below `secrets/` and name it as file:secrets/NAME",
+                "known": known,
+            },
+        ) from None
