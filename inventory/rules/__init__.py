@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from inventory.findings import Finding
+from inventory.findings import Finding, Rule
+from inventory.rules import addresses, machines, names, services, versions
 
 if TYPE_CHECKING:
-    from inventory.findings import Rule
     from inventory.model import Site
 
-RULES: tuple[Rule, ...] = ()
+RULES: tuple[Rule, ...] = (*versions.RULES, *machines.RULES, *names.RULES, *addresses.RULES, *services.RULES)
 
 
 def judge(site: Site, broken: frozenset[str] = frozenset()) -> Iterator[Finding]:
