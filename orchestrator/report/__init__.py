@@ -1,0 +1,1 @@
+"""From documents and events to what an operator reads. Pure: values in, text out."""

@@ -1,0 +1,62 @@
+"""What a rehearsal showed: pure figures from the lab's record, the journal and the plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from orchestrator.report.paint import Paint, columns, count, span
+
+Json = Mapping[str, Any]
+
+
+def figures(record: Sequence[Json], journal: Sequence[Json], plan: Json | None, wall: float) -> dict[str, Any]:
+    """The numbers of one rehearsal as a document."""
+    commands = Counter(str(one["what"]).split()[0] for one in record if one["via"] == "cli")
+    times = [datetime.fromisoformat(str(one["at"])) for one in record]
+    simulated = (max(times) - min(times)).total_seconds() if times else 0.0
+    done = [r for r in journal if r["kind"] == "phase.done"]
+    return {
+        "phases": list(dict.fromkeys(r["phase"] for r in done)),
+        "steps": len({r["step"] for r in journal if r["kind"] == "step.done"}),
+        "commands": dict(sorted(commands.items())),
+        "mutations": sum(1 for one in record if one["mutates"]),
+        "gates": len({r["data"].get("check") for r in journal if r["kind"].startswith("gate.")}),
+        "simulated_seconds": round(simulated, 1),
+        "wall_seconds": round(wall, 1),
+        "plan": None if plan is None else plan_against_deed(plan, journal),
+    }
+
+
+def plan_against_deed(plan: Json, journal: Sequence[Json]) -> dict[str, Any]:
+    """How many executed actions are byte for byte those that the plan showed; the rest by step."""
+    planned = {step["id"]: {action.get("digest") for action in step["actions"]} for phase in plan["phases"] for step in phase["steps"]}
+    later = {step["id"]: step["known_after"] for phase in plan["phases"] for step in phase["steps"] if step["known_after"]}
+    deeds = [r for r in journal if r["kind"] == "action.started" and not r["data"].get("undo")]
+    other = [r["step"] for r in deeds if r["data"].get("digest") not in planned.get(r["step"], set())]
+    return {"executed": len(deeds), "equal": len(deeds) - len(other), "different": [{"step": step, "known_after": later.get(step)} for step in dict.fromkeys(other)]}
+
+
+def summary(data: Json, paint: Paint, *, folder: str, code: int, differing: Iterable[str], injected: Iterable[str] = ()) -> str:
+    """The summary as text."""
+    commands = ", ".join(f"{name} {number}" for name, number in data["commands"].items())
+    rows = [
+        ("phases", f"{len(data['phases'])}: {', '.join(data['phases'])}"),
+        ("steps", str(data["steps"])),
+        ("commands", commands or "none"),
+        ("mutations", f"{data['mutations']} by the lab's own record"),
+        ("gates", f"{data['gates']} asked"),
+        ("time", f"{span(data['simulated_seconds'])} simulated in {span(data['wall_seconds'])}"),
+    ]
+    deed = data["plan"]
+    if deed is not None and deed["executed"]:
+        share = 100.0 * deed["equal"] / deed["executed"]
+        rows.append(("plan = deed", f"{deed['equal']} of {count(deed['executed'], 'action')} ({share:.1f} %)"))
+        rows += [("", f"differs: {one['step']}" + (f" (known after {one['known_after']})" if one["known_after"] else "")) for one in deed["different"]]
+    rows += [("fault", text) for text in injected]
+    rows += [("real site", f"differs: {text}") for text in differing]
+    rows.append(("evidence", folder))
+    verdict = paint("rehearsal passed", "green", "bold") if code == 0 else paint(f"rehearsal ended with exit {code}", "red", "bold")
+    return "\n".join([verdict, *columns(rows, "  ")])
