@@ -314,7 +314,7 @@ JunosName = Annotated[
 JunosInterface = Annotated[
     str,
     text(
-        r"[a-z]{2,4}-?[0-9]+(/[0-9]+/[0-9]+)?\.[0-9]{1,5}",
+        r"([a-z]{2}-[0-9]{1,3}/[0-9]{1,3}/[0-9]{1,3}|(ae|reth)[0-9]{1,3}|irb|vlan)\.[0-9]{1,5}",
         "a logical interface of Junos, as ge-0/0/1.0 or irb.10",
         near=lambda value: f"{value}.0",
     ),
