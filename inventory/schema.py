@@ -43,7 +43,10 @@ def _tidy(value: Any) -> Any:
     choices = kept.get("anyOf")
     if isinstance(choices, list) and {"type": "null"} in choices:
         left = [choice for choice in choices if choice != {"type": "null"}]
-        kept = {**{key: item for key, item in kept.items() if key != "anyOf"}, **(left[0] if len(left) == 1 else {"anyOf": left})}
-    if kept.get("default", ...) is None:
-        del kept["default"]
+        kept = {
+            **{key: item for key, item in kept.items() if key != "anyOf"},
+            **(left[0] if len(left) == 1 else {"anyOf": left}),
+        }
+    if "default" in kept and (kept["default"] is None or isinstance(kept["default"], dict)):
+        del kept["default"]  # a section's default is that of its keys, which stand with them
     return kept
