@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 SITE = "site.yaml"
 IGNORED = "# State and secrets of this site: never committed.\n/.bootstrap/\n/secrets/\n"
-PODS, SERVICES = (
-    ip_network("10.40.0.0/13"),
-    ip_network("10.48.0.0/13"),
-)  # private, and off Talos' defaults; /16 each is taken from them
+# Private networks off Talos' defaults, of which a /16 each is taken; the second is for nodes that live in 10.0.0.0/8 as a whole.
+PODS = (IPv4Network("10.40.0.0/13"), IPv4Network("172.24.0.0/14"))
+SERVICES = (IPv4Network("10.48.0.0/13"), IPv4Network("172.28.0.0/14"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +229,11 @@ def _free(home: Network) -> tuple[Network, Network]:
         candidates = [ip_network(f"fd{number:02x}:c1::/56") for number in range(16, 20)]
         pods = next(net for net in candidates if not _meets(net, home))
         return pods, ip_network(f"fd{int(pods.network_address) >> 112 & 0xFF:02x}:5e::/112")
-    pods, services = (
-        (net for wide in of for net in wide.subnets(new_prefix=16) if not _meets(net, home)) for of in (PODS, SERVICES)
-    )
-    return next(pods), next(services)
+    return _first_free(PODS, home), _first_free(SERVICES, home)
+
+
+def _first_free(ranges: tuple[IPv4Network, ...], home: Network) -> IPv4Network:
+    return next(net for wide in ranges for net in wide.subnets(new_prefix=16) if not _meets(net, home))
 
 
 def _meets(net: Network, home: Network) -> bool:
