@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("completion", "Print the completion script of a shell."),
     "version": ("version", "Print the version."),
 }
+EVERYWHERE = ("--no-color", "--non-interactive", "-q", "--quiet", "-v", "--verbose")
 
 
 class Commands(click.Group):
@@ -91,7 +92,7 @@ def main() -> None:
 def run(argv: list[str]) -> int:
     """The exit code of one command line."""
     try:
-        result = cli.main(argv, prog_name="bootstrap", standalone_mode=False)
+        result = cli.main(hoisted(argv), prog_name="bootstrap", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as ended:
         return ended.exit_code
@@ -108,6 +109,15 @@ def run(argv: list[str]) -> int:
         from orchestrator.cli.failing import report_failure
 
         return report_failure(error, verbose="-v" in argv or "--verbose" in argv)
+
+
+def hoisted(argv: list[str]) -> list[str]:
+    """How to speak can be said before or after the command; the lab's own options are its own."""
+    rest = argv[: argv.index("--")] if "--" in argv else argv
+    if "lab" in rest:
+        rest = rest[: rest.index("lab")]
+    front = [word for word in rest if word in EVERYWHERE]
+    return front + [word for word in rest if word not in EVERYWHERE] + argv[len(rest) :]
 
 
 def _usage(error: click.ClickException) -> None:

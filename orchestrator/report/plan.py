@@ -78,30 +78,71 @@ def _step(step: Json, paint: Paint, verbose: bool) -> list[str]:
 
 def _action(action: Json, paint: Paint, verbose: bool) -> list[str]:
     kind = action["kind"]
-    if kind == "command":
-        env = " ".join(f"{name}=…" for name in action.get("env") or ())
-        return [paint("$ ", "cyan") + (f"{env} " if env else "") + _argv(action["argv"])]
-    if kind == "objects":
-        verb = "delete" if action.get("delete") else "apply"
-        rows = [paint(f"{verb} ", "cyan") + _object(one) for one in action["objects"]]
-        return rows if not verbose else [line for one, row in zip(action["objects"], rows, strict=True) for line in (row, *_indented(json.dumps(one, indent=2)))]
-    if kind == "commit":
-        diff = action.get("diff") or ""
-        body = diff if isinstance(diff, str) else "\n".join(str(part) for part in diff)
-        shown = body.splitlines() if verbose else _diffstat(body, action)
-        return [paint("commit ", "cyan") + str(action["message"]).splitlines()[0], *(f"  {_coloured(line, paint)}" for line in shown)]
-    if kind == "junos":
-        lines = action.get("diff") or action.get("lines") or ()
-        rows = lines.splitlines() if isinstance(lines, str) else list(lines)
-        return [paint("gateway ", "cyan") + count(len(rows), "line"), *(f"  {_coloured(str(row), paint)}" for row in rows)]
-    if kind == "http":
-        return [paint(f"{action['method']} ", "cyan") + str(action["url"])]
-    if kind == "file":
-        return [paint("write ", "cyan") + str(action["path"]), *(f"  {_coloured(line, paint)}" for line in (str(action.get("diff") or "").splitlines() if verbose else ()))]
-    if kind == "approval":
-        return [paint("approval ", "yellow") + str(action.get("question", ""))]
-    rest = ", ".join(f"{name} {value}" for name, value in action.items() if name != "kind" and isinstance(value, str | int))
-    return [paint(f"{kind} ", "cyan") + rest]
+    shower = _SHOWN.get(kind, _other)
+    return shower(action, paint, verbose)
+
+
+def _command(action: Json, paint: Paint, verbose: bool) -> list[str]:
+    env = "".join(f"{name}=… " for name in action["env"])
+    return [paint("$ ", "cyan") + env + _argv(action["argv"])]
+
+
+def _objects(action: Json, paint: Paint, verbose: bool) -> list[str]:
+    lines = []
+    for one in action["objects"]:
+        lines.append(paint(f"{action['verb']} ", "cyan") + _object(one))
+        if verbose:
+            lines += [f"    {line}" for line in json.dumps(one, indent=2).splitlines()]
+    return lines
+
+
+def _commit(action: Json, paint: Paint, verbose: bool) -> list[str]:
+    lines = [paint("commit ", "cyan") + str(action["message"]).splitlines()[0] + paint(f"  {count(len(action['files']), 'file')}", "dim")]
+    for one in action["files"]:
+        added, removed = _changed(one["diff"])
+        lines.append(f"  {one['path']}  {paint(f'+{added}', 'green')} {paint(f'-{removed}', 'red')}")
+        if verbose:
+            lines += [f"    {_coloured(line, paint)}" for line in one["diff"].splitlines()]
+    lines += [paint(f"  kept as somebody else left it: {path}", "yellow") for path in action["kept"]]
+    return lines
+
+
+def _changed(diff: str) -> tuple[int, int]:
+    rows = [line for line in diff.splitlines() if not line.startswith(("+++", "---"))]
+    return sum(line.startswith("+") for line in rows), sum(line.startswith("-") for line in rows)
+
+
+def _junos(action: Json, paint: Paint, verbose: bool) -> list[str]:
+    if action["diff"] is None:
+        rows = [f"+ {line}" for line in action["lines"]]
+        head = f"{count(len(rows), 'line')}; the device's own configuration is not known yet"
+    else:
+        rows = action["diff"]
+        head = count(len(rows), "line")
+    return [paint("gateway ", "cyan") + head, *(f"  {_coloured(row, paint)}" for row in rows)]
+
+
+def _file(action: Json, paint: Paint, verbose: bool) -> list[str]:
+    body = [f"  {_coloured(line, paint)}" for line in action["diff"].splitlines()] if verbose else []
+    return [paint("write ", "cyan") + str(action["path"]), *body]
+
+
+def _other(action: Json, paint: Paint, verbose: bool) -> list[str]:
+    match action["kind"]:
+        case "http":
+            text = f"{action['method']} {action['url']}"
+        case "secret":
+            text = f"a new {action['recipe']}, kept at {action['secret']['secret']}"
+        case "await":
+            text = f"{action['title']} (within {action['within']:g} s)"
+        case "approval":
+            text = str(action["question"])
+        case _:
+            text = ", ".join(f"{name} {value}" for name, value in action.items() if name != "kind" and isinstance(value, str))
+    return [paint(f"{action['kind']} ", "cyan") + text]
+
+
+_SHOWN = {"command": _command, "objects": _objects, "commit": _commit, "junos": _junos, "file": _file}
 
 
 def _argv(argv: Iterable[Any]) -> str:
@@ -116,17 +157,6 @@ def _object(one: Json) -> str:
     return f"{one.get('kind')} {namespace}{meta.get('name')}"
 
 
-def _diffstat(diff: str, action: Json) -> list[str]:
-    files = action.get("files")
-    if isinstance(files, Mapping):
-        return [f"+ {path}" for path in files]
-    found = [line[6:] for line in diff.splitlines() if line.startswith("+++ b/")]
-    return [f"+ {path}" for path in found] if found else diff.splitlines()[:8]
-
-
 def _coloured(line: str, paint: Paint) -> str:
     return paint(line, "green") if line.startswith(("+", "set ")) else paint(line, "red") if line.startswith(("-", "delete ")) else line
 
-
-def _indented(text: str) -> list[str]:
-    return [f"    {line}" for line in text.splitlines()]
