@@ -236,6 +236,12 @@ def by_namespace(obj: Object) -> Iterator[str]:
     yield obj["metadata"].get("namespace", "")
 
 
+def orphans(obj: Object) -> Iterator[str]:
+    """Index: the namespace of what no controller owns."""
+    if not any(owner.get("controller") for owner in obj["metadata"].get("ownerReferences", ())):
+        yield obj["metadata"].get("namespace", "")
+
+
 def by_node(obj: Object) -> Iterator[str]:
     """Index of pods: the node; "" for those without one."""
     yield obj["spec"].get("nodeName", "")
@@ -247,7 +253,23 @@ class Informers:
     def __init__(self, port: KubePort, clock: Clock) -> None:
         self.port = port
         self.clock = clock
+        self.silent: dict[str, float] = {}  # node -> simulated second since when the kubelet that we play is silent
+        self.on_silence: list[Callable[[str], None]] = []
         self._all: dict[str, Informer] = {}
+
+    def speaks(self, node: str) -> None:
+        """A kubelet of ours speaks (again)."""
+        self.silent.pop(node, None)
+        self._tell_silence(node)
+
+    def falls_silent(self, node: str) -> None:
+        """A kubelet of ours has stopped."""
+        self.silent.setdefault(node, self.clock.seconds())
+        self._tell_silence(node)
+
+    def _tell_silence(self, node: str) -> None:
+        for listener in tuple(self.on_silence):
+            listener(node)
 
     def of(self, gvr: str) -> Informer:
         """The informer of a resource, following from now on."""
@@ -257,6 +279,7 @@ class Informers:
             informer.add_index("namespace", by_namespace)
             if gvr == "v1/pods":
                 informer.add_index("node", by_node)
+                informer.add_index("orphan", orphans)
         self._all[gvr].start()
         return self._all[gvr]
 
