@@ -45,6 +45,7 @@ NOT_INITIALIZED = (
     "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
     "message:Network plugin returns error: cni plugin not initialized"
 )
+NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}  # as admission adds it to every new node
 NO_EXECUTE_ALL = [{"operator": "Exists", "effect": "NoExecute"}]
 
 
@@ -633,7 +634,7 @@ def new_node(spec: NodeSpec) -> Object:
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": spec.name, "labels": labels, "annotations": annotations},
-        "spec": {"taints": [dict(t) for t in spec.taints]} if spec.taints else {},
+        "spec": {"taints": [*(dict(t) for t in spec.taints), NOT_READY]},
     }
 
 
