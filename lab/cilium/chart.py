@@ -553,7 +553,7 @@ def _agent(v: V, namespace: str, version: str) -> Object:
     }  # fmt: skip
 
 
-def _checksum(data: Mapping[str, str]) -> str:
+def _checksum(data: Mapping[str, Any]) -> str:
     return ca.fingerprint(json.dumps(data, sort_keys=True))
 
 
@@ -644,7 +644,7 @@ def _hubble(v: V, namespace: str, version: str, authority: ca.Pair | None, conte
             files.append(("templates/hubble/tls-helm/relay-client-secret.yaml", [_tls("hubble-relay-client-certs", namespace, client, authority)]))
     if method == "cronJob":
         args = ["--ca-generate=true", "--ca-reuse-secret", "--ca-secret-namespace=kube-system", "--ca-secret-name=cilium-ca", f"--hubble-server-cert-generate --cluster={v['cluster']['name']}"]
-        files += _certgen("hubble/tls-cronjob", "hubble-generate-certs", namespace, args, v["hubble"]["tls"]["auto"]["schedule"], v)
+        files += _certgen("hubble/tls-cronjob", "hubble-generate-certs", namespace, args, v["hubble"]["tls"]["auto"]["schedule"], v, hook=True)
     if v["hubble"]["relay"]["enabled"]:
         files += _relay(v, namespace, version)
     dynamic = v["hubble"]["export"]["dynamic"]
@@ -658,8 +658,12 @@ def _tls(name: str, namespace: str, pair: ca.Pair, authority: ca.Pair) -> Object
     return _secret(name, namespace, {"ca.crt": ca.b64(authority.cert), **pair.data()}, "kubernetes.io/tls")
 
 
-def _certgen(folder: str, name: str, namespace: str, args: list[str], schedule: str, v: V) -> list[Source]:
-    """CronJob and hook Job that make certificates; `args` say for what."""
+def _certgen(folder: str, name: str, namespace: str, args: list[str], schedule: str, v: V, *, hook: bool) -> list[Source]:
+    """CronJob and Job that make certificates; `args` say for what.
+
+    Hubble's Job is a hook; the mesh's is an ordinary object named by its content, else `--wait` would wait for an API server that waits for the
+    certificates of a hook that waits for `--wait`.
+    """
     labels = {"k8s-app": name, "app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "cilium"}
     pod: Object = {
         "metadata": {"labels": labels},
@@ -674,8 +678,10 @@ def _certgen(folder: str, name: str, namespace: str, args: list[str], schedule: 
         "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "spec": {"schedule": schedule, "concurrencyPolicy": "Forbid", "jobTemplate": {"spec": {"template": pod}}},
     }  # fmt: skip
-    hook = {"helm.sh/hook": "post-install,post-upgrade", "helm.sh/hook-delete-policy": "before-hook-creation"}
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": hook}, "spec": {"template": pod}}
+    metadata: Object = {"name": name if hook else f"{name}-{_checksum(pod)[:10]}", "namespace": namespace, "labels": labels}
+    if hook:
+        metadata["annotations"] = {"helm.sh/hook": "post-install,post-upgrade", "helm.sh/hook-delete-policy": "before-hook-creation"}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"template": pod}}
     return [(f"templates/{folder}/cronjob.yaml", [cron]), (f"templates/{folder}/job.yaml", [job])]
 
 
@@ -762,7 +768,7 @@ def _mesh(v: V, namespace: str, version: str, authority: ca.Pair | None, context
             files.append((f"templates/clustermesh-apiserver/tls-helm/{what}-secret.yaml", [_tls(f"clustermesh-apiserver-{what}-cert", namespace, pair, authority)]))
     if _method(v, "mesh") == "cronJob":
         args = ["--ca-generate=true", "--ca-reuse-secret", "--ca-secret-namespace=kube-system", "--ca-secret-name=cilium-ca", "--clustermesh-apiserver-server-cert-generate", f"--cluster={v['cluster']['name']}", f"--domain={v['clustermesh']['config']['domain']}"]
-        files += _certgen("clustermesh-apiserver/tls-cronjob", "clustermesh-apiserver-generate-certs", namespace, args, server["tls"]["auto"]["schedule"], v)
+        files += _certgen("clustermesh-apiserver/tls-cronjob", "clustermesh-apiserver-generate-certs", namespace, args, server["tls"]["auto"]["schedule"], v, hook=False)
     return files
 
 
