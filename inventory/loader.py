@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -27,6 +28,7 @@ from inventory.selection import nearest
 
 MAX_FILES = 100
 MAX_DEPTH = 8  # files that include files
+MAX_DETAILS = 500  # mistakes of type beyond which rules are not asked: finding what is left whole would take too long
 MAX_ERRORS = 100  # beyond, the file is something else, and a longer list helps nobody
 
 # What stands in for a required section that is broken, so that the rules can look at the others. Valid, and met by no rule.
@@ -122,15 +124,16 @@ class _Files:
 
     def _include(self, tree: source.Mapping, file: Path, item: source.Scalar, above: tuple[Path, ...]) -> None:
         target = file.parent / item.text
-        problem = self._problem(file, item.text, target, (*above, file))
+        problem = self._problem(item.text, target, (*above, file))
         if problem:
-            self._say(item, problem, found=source.shown(item.text), allowed="a file beside the site or below it, once")
+            near = nearest(item.text, _beside(file)) if problem == _ABSENT else None
+            self._say(item, problem, found=source.shown(item.text), allowed=_INCLUDABLE, near=near)
             return
         below = self._read(target, (*above, file))
         if below is not None:
             self._merge(tree, below)
 
-    def _problem(self, file: Path, text: str, target: Path, open_: tuple[Path, ...]) -> str | None:
+    def _problem(self, text: str, target: Path, open_: tuple[Path, ...]) -> str | None:
         pure = PurePosixPath(text)
         if pure.is_absolute() or text.startswith("~"):
             return "an included file is named by a relative path"
@@ -144,6 +147,8 @@ class _Files:
                 return "the file is included twice"
         except (OSError, RuntimeError, ValueError):  # a loop of symbolic links, or a path that no system has
             return "the included file cannot be found"
+        if not real.is_file():
+            return _ABSENT
         if len(self.order) >= MAX_FILES or len(open_) > MAX_DEPTH:
             return f"more than {MAX_FILES} files, or {MAX_DEPTH} levels of them, are included"
         return None
@@ -166,9 +171,19 @@ class _Files:
                     )
                 )
 
-    def _say(self, node: source.Node, message: str, *, found: str, allowed: str) -> None:
+    def _say(self, node: source.Node, message: str, *, found: str, allowed: str, near: str | None = None) -> None:
         self.unread = True
-        self.errors.append(_error(node.mark, ("include",), message, found=found, allowed=allowed))
+        self.errors.append(_error(node.mark, ("include",), message, found=found, allowed=allowed, near=near))
+
+
+_ABSENT = "the included file does not exist"
+_INCLUDABLE = "a file beside the site or below it, once"
+
+
+def _beside(file: Path) -> tuple[str, ...]:
+    """Names of the other YAML files in the folder of `file`."""
+    names = sorted(entry.name for entry in islice(file.parent.iterdir(), 1000))
+    return tuple(name for name in names if name.endswith((".yaml", ".yml")) and name != file.name)
 
 
 def _in_order(files: _Files) -> tuple[SiteError, ...]:
@@ -224,6 +239,9 @@ def _typed(tree: source.Mapping) -> _Typed:
         try:
             site = Site.model_validate({**_as_dict(rest), **stand_ins})
         except ValidationError as error:
+            if error.error_count() > MAX_DETAILS:
+                first = _type_errors(rest, error.errors(include_url=False)[:MAX_DETAILS])
+                return _Typed(rest, None, first if errors is None else errors)
             details = error.errors(include_url=False)
             errors = _type_errors(rest, details) if errors is None else errors
             broken |= {str(detail["loc"][0]) for detail in details}
@@ -316,7 +334,7 @@ def _type_error(tree: source.Mapping, detail: ErrorDetails) -> SiteError:
 def _described(keys: Keys) -> str | None:
     model = _model_at(keys[:-1])
     names = _names(model) if model else {}
-    return names.get(str(keys[-1]))
+    return f"`{keys[-1]}`: {names[str(keys[-1])]}" if str(keys[-1]) in names else None
 
 
 def _names(model: type[BaseModel]) -> dict[str, str]:

@@ -21,13 +21,14 @@ from inventory.findings import Keys
 
 MAX_BYTES = 1024 * 1024  # a site of 1,000 nodes takes a quarter of it
 MAX_DEPTH = 20  # the deepest key of the model stands at 6
-MAX_VALUES = 100_000
+MAX_VALUES = 60_000  # a site of 1,000 nodes has a third of it; keys count too
 MAX_SHOWN = 80  # characters of a found value that an error repeats
 
-# C0 without tab, LF, CR; DEL; C1 without NEL; and what reorders or hides text on a screen.
+# C0 without tab, LF, CR; DEL; C1; line breaks that editors do not count; and what reorders or hides text on a screen.
 _UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffe\uffff]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff]"
 )
+_CREDENTIALS = re.compile(r"(https?://|://[^/@:\s]*:)[^/@\s]*@")
 _NULL = ("", "~", "null", "Null", "NULL")
 
 
@@ -176,8 +177,9 @@ def describe(node: Node) -> str:
 
 
 def shown(text: str) -> str:
-    """A text fit for a terminal: unprintable characters escaped, cut to a readable length."""
-    cut = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+    """A text fit for a terminal: credentials of URLs left out, unprintable characters escaped, cut to a readable length."""
+    bare = _CREDENTIALS.sub(r"\1***@", text)
+    cut = bare if len(bare) <= MAX_SHOWN else bare[:MAX_SHOWN] + "..."
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
     return safe or "an empty text"
 
@@ -367,7 +369,7 @@ class _TreeBuilder:
                 raise self._refuse(
                     event, "the text holds a control character", shown(event.value), hint="remove the escape sequence"
                 )
-            return Scalar(mark, event.value, null=event.style is None and event.value in _NULL)
+            return Scalar(mark, event.value, null=not event.style and event.value in _NULL)
         return Sequence(mark) if isinstance(event, yaml.SequenceStartEvent) else Mapping(mark)
 
     def _key(self, event: yaml.NodeEvent, node: Node) -> str:

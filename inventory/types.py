@@ -86,7 +86,7 @@ def text(
         if fits(value):
             return value
         mended = near(value) if near else value
-        wrong(allowed, mended if mended != value and fits(mended) else None)
+        wrong(allowed, nearest(value, [mended]) if mended != value and fits(mended) else None)
 
     limit = {"maxLength": longest} if longest < MAX_TEXT else {}
     return Kind(parse, allowed, {"type": "string", "pattern": f"^({pattern})$", **limit, **json})
@@ -94,7 +94,7 @@ def text(
 
 def whole(low: int, high: int, *, barred: Mapping[int, str] | None = None) -> Kind:
     """A whole number from `low` to `high`; `barred` are those inside that are not allowed, with the reason."""
-    allowed = f"a whole number from {low} to {high}"
+    allowed = f"a whole number from {low} to {high}" if low < high else str(low)
 
     def parse(value: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,12}", value, re.ASCII) or not low <= int(value) <= high:
@@ -436,12 +436,9 @@ def url(*schemes: str) -> Kind:
         parts = split_url(value)
         if parts is None or parts.scheme not in schemes or not re.fullmatch(r"[\x21-\x7e]+", value, re.ASCII):
             wrong(allowed, _mended_url(value, schemes))
-        if parts.password is not None:
-            wrong(
-                "a URL without a password",
-                message="the URL holds a password",
-                hint="give the password by reference, under its own key",
-            )
+        if parts.password is not None or (parts.username is not None and parts.scheme != "ssh"):
+            hint = "give them by reference, under their own key"
+            wrong("a URL without credentials", message="the URL holds credentials", hint=hint)
         if parts.query or parts.fragment:
             wrong("a URL without ? and #")
         return value

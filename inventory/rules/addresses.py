@@ -82,7 +82,8 @@ def networks_are_apart(site: Site) -> Iterator[Finding]:
                 allowed="a network that nothing else uses",
                 hint=hint,
             )
-        seen.append(net)
+        else:
+            seen.append(net)
 
 
 def addresses_are_apart(site: Site) -> Iterator[Finding]:
@@ -240,7 +241,7 @@ def networks_are_large_enough(site: Site) -> Iterator[Finding]:
                 room = 1 << (mask - net.prefixlen)
                 yield Finding(
                     ("clusters", number, "pods", place),
-                    f"pods have room for {room} nodes of /{mask}, {nodes} are given",
+                    f"pods have room for {room} times /{mask}, one a node, and {nodes} nodes are given",
                     allowed="a larger network",
                 )
         for place, net in enumerate(cluster.services):

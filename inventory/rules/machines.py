@@ -26,7 +26,7 @@ def nodes_belong_to_clusters(site: Site) -> Iterator[Finding]:
     """Every node names a cluster of the site."""
     names = tuple(cluster.name for cluster in site.clusters)
     for number, node in enumerate(site.nodes):
-        if node.cluster not in names:
+        if names and node.cluster not in names:
             yield Finding(
                 ("nodes", number, "cluster"),
                 "there is no such cluster",
@@ -58,7 +58,7 @@ def control_planes_have_a_quorum(site: Site) -> Iterator[Finding]:
                 allowed="1, 3 or 5 control plane nodes",
                 hint="an even member of etcd helps nothing: make one a worker, or add one"
                 if count % 2 == 0 and count
-                else "list its nodes under `nodes`",
+                else "give one of its nodes `role: controlplane`",
             )
 
 
@@ -121,7 +121,7 @@ def selectors_mean_different_disks(site: Site) -> Iterator[Finding]:
             if _says(first) and _says(other) and not _apart(first, other):
                 yield Finding(
                     keys,
-                    f"the {role} of node {node.name} may be the same disk as its {first_role}",
+                    f"{role} of node {node.name} may be the same disk as its {first_role}",
                     found=_shown(other),
                     allowed=f"a selector that {_shown(first)} cannot match",
                     hint="name both by serial, or by types that differ",

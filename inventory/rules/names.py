@@ -72,7 +72,7 @@ def clusters_answer_apart(site: Site) -> Iterator[Finding]:
     groups = (
         (("clusters", n, "bgp", "group"), c.bgp.group or f"K8S-{c.name.upper()}", f"cluster {c.name}")
         for n, c in clusters
-        if c.bgp
+        if c.bgp and (c.bgp.group or c.name not in {earlier.name for earlier in site.clusters[:n]})
     )
     yield from _repeated("group on the gateway", groups)
 
@@ -120,6 +120,13 @@ def mesh_identities_differ(site: Site) -> Iterator[Finding]:
         ((("clusters", n, "cilium", "name"), c.mesh_name, f"cluster {c.name}") for n, c in named),
         taken=others,
     )
+
+
+def mesh_ports_differ(site: Site) -> Iterator[Finding]:
+    """One NodePort in two clusters would keep traffic for the other cluster at home."""
+    if len(site.clusters) < 2:
+        return
+    clusters = tuple(enumerate(site.clusters))
     used = {c.mesh_port for _, c in clusters}
     free = next(port for port in range(FIRST_MESH_PORT, FIRST_MESH_PORT + 300) if port not in used)
     ports = ((("clusters", n, "mesh_port"), c.mesh_port, f"cluster {c.name}") for n, c in clusters)
@@ -154,7 +161,7 @@ def _repeated(
 
 
 def _article(word: str) -> str:
-    return "an" if word[0] in "aeio" or word.startswith("MAC") else "a"
+    return "an" if word[0] in "aeio" else "a"
 
 
 RULES = (
@@ -163,4 +170,5 @@ RULES = (
     Rule("clusters-answer-apart", clusters_answer_apart, "foundation.md 7.1 and 8.1"),
     Rule("mesh-identities-are-valid", mesh_identities_are_valid, "Cilium 1.18, ValidateClusterName"),
     Rule("mesh-identities-differ", mesh_identities_differ, "foundation.md 8.3"),
+    Rule("mesh-ports-differ", mesh_ports_differ, "foundation.md 8.3", frozenset({"clusters"})),
 )

@@ -32,9 +32,7 @@ TALOS: dict[Line, Support] = {
     (1, 12): Support((1, 30), (1, 35), "Talos 1.12 support matrix"),
 }
 # foundation.md 0. Older lines serve BGP and pools at v2alpha1 only, newer ones were not read.
-CILIUM: dict[Line, Support] = {
-    (1, 18): Support((1, 30), (1, 33), "Cilium 1.18, Kubernetes compatibility (end-to-end tested)")
-}
+CILIUM: dict[Line, Support] = {(1, 18): Support((1, 30), (1, 33), "Cilium 1.18, Kubernetes compatibility")}
 # gitops-storage.md 1: `flux check --pre` asks for >= 1.32 at 2.7 and for >= 1.33 after it; no upper end is enforced.
 FLUX: dict[Line, Support] = {
     (2, 7): Support((1, 32), (1, 99), "flux check --pre 2.7"),
