@@ -87,14 +87,16 @@ def _group(site: Site, cluster: Cluster, name: str, policy: str, asn: int) -> tu
     return (*head, f"{line} import {policy}", f"{line} export {OUT}", *limits, *neighbours)
 
 
-def owned(cluster: Cluster) -> tuple[str, ...]:
+def owned(site: Site, cluster: Cluster) -> tuple[str, ...]:
     """Prefixes of the hierarchy that are ours: outside of them nothing is ever removed."""
     name = group(cluster)
+    zone = site.gateway.zone if site.gateway is not None else ""
     return (
         f"protocols bgp group {name} ",
         f"policy-options policy-statement {name}-IN ",
         f"policy-options policy-statement {OUT} ",
         f"policy-options policy-statement {ECMP} ",
+        f"security policies from-zone {zone} to-zone {zone} policy {LB} ",
     )
 
 
