@@ -6,6 +6,7 @@ Source: helm v3.19 pkg/action.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -86,12 +87,21 @@ class Helm:
     """The actions on one namespace of one cluster, as one client does them."""
 
     def __init__(
-        self, port: KubePort, kinds: Kinds, clock: Clock, namespace: str, *, kube_version: str = "v1.33.0", random_text: Callable[[int], str] | None = None
+        self,
+        port: KubePort,
+        kinds: Kinds,
+        clock: Clock,
+        namespace: str,
+        *,
+        kube_version: str = "v1.33.0",
+        random_text: Callable[[int], str] | None = None,
+        told_to_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.port, self.kinds, self.clock, self.namespace = port, kinds, clock, namespace
         self.storage = Storage(port, namespace)
         self._version = kube_version
         self._random = random_text
+        self._told_to_stop = told_to_stop  # SIGINT or SIGTERM: a cancelled action is marked failed; without, it stays pending
 
     def capabilities(self) -> Capabilities:
         """Of this cluster, as templates ask."""
@@ -127,7 +137,8 @@ class Helm:
                 await self._create_or_adopt(name, obj)
             await self._wait(rendered.objects, options)
             await self._hooks(rendered, "post-install", options)
-        except (HelmError, KubeError) as error:
+        except (HelmError, KubeError, asyncio.CancelledError) as stop:
+            error = self._error(stop)
             release = release.with_status(rel.FAILED, f'Release "{name}" failed: {error}')
             await self.storage.update(release, self.clock.now())
             if options.atomic:
@@ -157,7 +168,8 @@ class Helm:
             await self._update(name, before, rendered.objects)
             await self._wait(rendered.objects, options)
             await self._hooks(rendered, "post-upgrade", options)
-        except (HelmError, KubeError) as error:
+        except (HelmError, KubeError, asyncio.CancelledError) as stop:
+            error = self._error(stop)
             release = release.with_status(rel.FAILED, f'Upgrade "{name}" failed: {error}')
             await self.storage.update(release, self.clock.now())
             if options.atomic:
@@ -194,7 +206,8 @@ class Helm:
             await self._update(name, objects_of(last.manifest), objects)
             await self._wait(objects, options)
             await self._hooks(hooks, "post-rollback", options)
-        except (HelmError, KubeError) as error:
+        except (HelmError, KubeError, asyncio.CancelledError) as stop:
+            error = self._error(stop)
             await self.storage.update(last.with_status(rel.SUPERSEDED), self.clock.now())
             await self.storage.update(release.with_status(rel.FAILED, f'Rollback "{name}" failed: {error}'), self.clock.now())
             raise HelmError(str(error)) from error
@@ -229,6 +242,14 @@ class Helm:
             else:
                 await self.storage.delete(release)
         return done
+
+    def _error(self, stop: BaseException) -> Exception:
+        """What ended an action, as an error. A client that is simply gone ends it without a further word: raises."""
+        if not isinstance(stop, asyncio.CancelledError):
+            return HelmError(str(stop))
+        if not self._told_to_stop():
+            raise stop
+        return HelmError("context canceled")
 
     def _new(
         self, name: str, chart: Chart, values: Mapping[str, Any], rendered: Rendered, version: int, status: str, description: str, first: str = ""
