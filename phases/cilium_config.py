@@ -95,6 +95,12 @@ def marks_namespace() -> dict[str, Any]:
     return namespace("bootstrap-system")
 
 
+def marks_namespace_in_git() -> dict[str, Any]:
+    """The same for Flux, which must never prune it."""
+    wanted = marks_namespace()
+    return {**wanted, "metadata": {**wanted["metadata"], "annotations": {"kustomize.toolkit.fluxcd.io/prune": "disabled"}}}
+
+
 def pools(cluster: Cluster) -> tuple[dict[str, Any], ...]:
     """Addresses of load balancer Services. `allowFirstLastIPs` is a word, not a boolean."""
     return tuple(

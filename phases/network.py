@@ -53,9 +53,24 @@ def phase(site: Site, cluster: Cluster) -> Phase:
             *build.session_gates(),
         ),
         preconditions=(build.no_other_cni(),),
-        identity=(build.identity(),),
+        identity=(identity(site, cluster, build.id),),
         adr=("ADR-002",),
         summary="Cilium, load balancer addresses, BGP with the gateway, connectivity test",
+    )
+
+
+def identity(site: Site, cluster: Cluster, phase_id: str) -> Check:
+    """Asked before the first change of every phase that works on a cluster's API (design.md promise 10)."""
+    local = Local(cluster.name)
+    others = tuple(node for node in site.nodes if node.cluster != cluster.name)
+    return Check(
+        id=f"{phase_id}/identity" if phase_id.endswith(f"@{cluster.name}") else f"{phase_id}/identity-{cluster.name}",
+        title=f"the API behind context {cluster.name} to be {cluster.name}'s",
+        ask=(kube.nodes(cluster.name),),
+        judge=careful(partial(kube.judge_identity, site.nodes_of(cluster.name), others)),
+        hint=f"kubectl --kubeconfig {local.kubeconfig} --context {cluster.name} get nodes -o wide",
+        causes=("the kubeconfig of another cluster lies here", "a machine that is not in the inventory joined"),
+        source="foundation.md 5.2",
     )
 
 
@@ -72,18 +87,6 @@ class _Builder:
         self.kubectl = f"kubectl --kubeconfig {self.local.kubeconfig} --context {cluster.name}"
 
     # --- before Cilium -----------------------------------------------------------------------------------------------
-
-    def identity(self) -> Check:
-        others = tuple(node for node in self.site.nodes if node.cluster != self.name)
-        return Check(
-            id=f"{self.id}/identity",
-            title=f"the API behind context {self.name} to be {self.name}'s",
-            ask=(kube.nodes(self.name),),
-            judge=careful(partial(kube.judge_identity, self.nodes, others)),
-            hint=f"{self.kubectl} get nodes -o wide",
-            causes=("the kubeconfig of another cluster lies here", "a machine that is not in the inventory joined"),
-            source="foundation.md 5.2",
-        )
 
     def no_other_cni(self) -> Check:
         return Check(

@@ -10,7 +10,7 @@ from orchestrator.model.check import Answers
 from orchestrator.model.query import Answer, KubeGet, Secret, ToolQuery, Value
 from orchestrator.model.verdict import Verdict, met, unknown, unmet
 from orchestrator.tools.answers import dig, gone, listed, refused, said
-from orchestrator.tools.kube import condition, first_open
+from orchestrator.tools.kube import condition, first_open, rolled_out
 from orchestrator.tools.paths import Local
 from orchestrator.tools.text import duration
 
@@ -177,23 +177,25 @@ def judge_applied_at_head(answers: Answers) -> Verdict:
 
 
 def judge_bootstrapped(path: str, answers: Answers) -> Verdict:
-    """Flux follows our path and its controllers run. Answers: GitRepository, root Kustomization, the four Deployments.
+    """Flux follows our path, has applied it once, and its controllers run. Answers: GitRepository, root Kustomization, the four
+    Deployments. Whether the newest revision is applied is another question, so that a moment's work is no reason to bootstrap again.
 
     A root Kustomization of another path is somebody else's: bootstrap would push first and refuse then."""
-    root = answers[1]
-    problem = refused(root)
-    if problem is not None:
-        return problem
-    if gone(root):
+    source_answer, root = answers[0], answers[1]
+    for answer in (source_answer, root):
+        problem = refused(answer)
+        if problem is not None:
+            return problem
+    if gone(root) or gone(source_answer):
         return unmet("Flux is not installed")
-    found = str(dig(root.body, "spec", "path", default="")).removeprefix("./").strip("/")
     if dig(root.body, "kind") != "Kustomization":
         return unknown("the answer is no Kustomization")
+    found = str(dig(root.body, "spec", "path", default="")).removeprefix("./").strip("/")
     if found != path:
         return unmet(f"Flux follows ./{found}, wanted ./{path}", permanent=True, foreign=True)
-    from orchestrator.tools.kube import rolled_out
-
-    return first_open((*(ready(a) for a in answers[:2]), *(rolled_out(a) for a in answers[2:])))
+    if not dig(root.body, "status", "lastAppliedRevision"):
+        return unmet(f"Flux has not applied ./{path} yet: {condition(root.body, 'Ready').get('message', 'no condition yet')}")
+    return first_open((met(f"Flux follows ./{path}"), *(rolled_out(answer) for answer in answers[2:])))
 
 
 def judge_release(chart_version: str, answers: Answers) -> Verdict:
