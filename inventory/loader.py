@@ -145,10 +145,10 @@ class _Files:
                 return "the file includes itself"
             if real in {known.resolve() for known in self.order}:
                 return "the file is included twice"
+            if not real.is_file():
+                return _ABSENT
         except (OSError, RuntimeError, ValueError):  # a loop of symbolic links, or a path that no system has
             return "the included file cannot be found"
-        if not real.is_file():
-            return _ABSENT
         if len(self.order) >= MAX_FILES or len(open_) > MAX_DEPTH:
             return f"more than {MAX_FILES} files, or {MAX_DEPTH} levels of them, are included"
         return None
@@ -182,7 +182,10 @@ _INCLUDABLE = "a file beside the site or below it, once"
 
 def _beside(file: Path) -> tuple[str, ...]:
     """Names of the other YAML files in the folder of `file`."""
-    names = sorted(entry.name for entry in islice(file.parent.iterdir(), 1000))
+    try:
+        names = sorted(entry.name for entry in islice(file.parent.iterdir(), 1000))
+    except OSError:  # a folder that may be entered but not listed
+        return ()
     return tuple(name for name in names if name.endswith((".yaml", ".yml")) and name != file.name)
 
 
