@@ -13,11 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
-
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from inventory import rules, source
 from inventory.errors import SiteError, SiteErrors
@@ -25,6 +20,7 @@ from inventory.findings import Finding, Keys
 from inventory.model import Site
 from inventory.references import SecretRef
 from inventory.selection import nearest
+from inventory.structure import MISSING_KEY, NOT_A_LIST, UNKNOWN_KEY, Data, Wrong, build, hints, section_of
 
 MAX_FILES = 100
 MAX_DEPTH = 8  # files that include files
@@ -70,7 +66,7 @@ def references(site: Site) -> tuple[tuple[str, SecretRef], ...]:
 def _references(value: object, keys: Keys) -> Iterator[tuple[Keys, SecretRef]]:
     if isinstance(value, SecretRef):
         yield keys, value
-    elif isinstance(value, BaseModel):
+    elif isinstance(value, Data):
         for name in type(value).model_fields:
             yield from _references(getattr(value, name), (*keys, name))
     elif isinstance(value, tuple):
@@ -239,25 +235,20 @@ def _typed(tree: source.Mapping) -> _Typed:
     rest: source.Mapping = tree
     stand_ins: dict[str, object] = {}
     for _ in range(source.MAX_DEPTH):
-        try:
-            site = Site.model_validate({**_as_dict(rest), **stand_ins})
-        except ValidationError as error:
-            if error.error_count() > MAX_DETAILS:
-                first = _type_errors(rest, error.errors(include_url=False)[:MAX_DETAILS])
-                return _Typed(rest, None, first if errors is None else errors)
-            details = error.errors(include_url=False)
-            errors = _type_errors(rest, details) if errors is None else errors
-            broken |= {str(detail["loc"][0]) for detail in details}
-            dropped = [source.find(rest, _to_drop(detail)) for detail in details if len(_to_drop(detail)) > 0]
-            absent = {str(detail["loc"][0]) for detail in details if not _to_drop(detail)}
-            if not absent <= _STAND_INS.keys():
-                break
-            stand_ins |= {key: _STAND_INS[key] for key in absent}
-            left = source.without(rest, frozenset(id(node) for node in dropped if node is not None))
-            assert isinstance(left, source.Mapping)  # the root itself is never dropped
-            rest = left
-        else:
-            return _Typed(rest, site, errors or (), frozenset(broken))
+        made = build(Site, {**_as_dict(rest), **stand_ins})
+        if isinstance(made, Site):
+            return _Typed(rest, made, errors or (), frozenset(broken))
+        if errors is None:
+            errors = _type_errors(rest, made[:MAX_DETAILS])
+        broken |= {str(wrong.keys[0]) for wrong in made}
+        absent = {str(wrong.keys[0]) for wrong in made if not _to_drop(wrong)}
+        if len(made) > MAX_DETAILS or not absent <= _STAND_INS.keys():
+            break
+        stand_ins |= {key: _STAND_INS[key] for key in absent}
+        dropped = (source.find(rest, _to_drop(wrong)) for wrong in made if _to_drop(wrong))
+        left = source.without(rest, frozenset(id(node) for node in dropped if node is not None))
+        assert isinstance(left, source.Mapping)  # the root itself is never dropped
+        rest = left
     return _Typed(rest, None, errors or (), frozenset(broken))
 
 
@@ -265,28 +256,26 @@ def _as_dict(tree: source.Mapping) -> dict[str, object]:
     return {key: source.plain(value) for key, value in tree.values.items()}
 
 
-def _to_drop(detail: ErrorDetails) -> Keys:
-    """The value that must go for the error to go: for a missing key the mapping that lacks it."""
-    return detail["loc"][:-1] if detail["type"] == "missing" else detail["loc"]
+def _to_drop(wrong: Wrong) -> Keys:
+    """The value that must go for the mistake to go: for a missing key the mapping that lacks it."""
+    return wrong.keys[:-1] if wrong.kind == MISSING_KEY else wrong.keys
 
 
-def _type_errors(tree: source.Mapping, details: list[ErrorDetails]) -> tuple[SiteError, ...]:
-    unknown = {detail["loc"]: _meant(tree, detail["loc"]) for detail in details if detail["type"] == "extra_forbidden"}
+def _type_errors(tree: source.Mapping, wrongs: tuple[Wrong, ...]) -> tuple[SiteError, ...]:
+    """One error a mistake: a key that is missing because it is mistyped is told as the mistyped one."""
+    unknown = {wrong.keys: _meant(tree, wrong.keys) for wrong in wrongs if wrong.kind == UNKNOWN_KEY}
     meant = {(*keys[:-1], near) for keys, near in unknown.items() if near}
     return tuple(
-        _unknown_key(tree, detail["loc"], unknown[detail["loc"]])
-        if detail["loc"] in unknown
-        else _type_error(tree, detail)
-        for detail in details
-        if not (detail["type"] == "missing" and detail["loc"] in meant)
+        _unknown_key(tree, wrong.keys, unknown[wrong.keys]) if wrong.keys in unknown else _type_error(tree, wrong)
+        for wrong in wrongs
+        if not (wrong.kind == MISSING_KEY and wrong.keys in meant)
     )
 
 
 def _meant(tree: source.Mapping, keys: Keys) -> str | None:
     """The key that an unknown one most likely stands for: one that is not given yet, if any is alike."""
-    model = _model_at(keys[:-1])
     given = source.find(tree, keys[:-1])
-    options = tuple(_names(model)) if model else ()
+    options = tuple(_names(_section_at(keys[:-1])))
     absent = tuple(name for name in options if not (isinstance(given, source.Mapping) and name in given.values))
     return nearest(str(keys[-1]), absent) or nearest(str(keys[-1]), options)
 
@@ -294,75 +283,40 @@ def _meant(tree: source.Mapping, keys: Keys) -> str | None:
 def _unknown_key(tree: source.Mapping, keys: Keys, near: str | None) -> SiteError:
     parent = source.find(tree, keys[:-1])
     assert isinstance(parent, source.Mapping)  # it holds the key
-    model = _model_at(keys[:-1])
-    allowed = ", ".join((*_names(model), *(("include",) if len(keys) == 1 else ()))) if model else None
-    return _error(
-        parent.keys[str(keys[-1])], keys, "unknown key", found=source.shown(str(keys[-1])), allowed=allowed, near=near
-    )
+    allowed = ", ".join((*_names(_section_at(keys[:-1])), *(("include",) if len(keys) == 1 else ())))
+    mark, found = parent.keys[str(keys[-1])], source.shown(str(keys[-1]))
+    return _error(mark, keys, "unknown key", found=found, allowed=allowed, near=near)
 
 
-def _type_error(tree: source.Mapping, detail: ErrorDetails) -> SiteError:
-    keys, kind, context = detail["loc"], detail["type"], detail.get("ctx", {})
-    mark = source.place(tree, keys)
-    node = source.find(tree, keys)
+def _type_error(tree: source.Mapping, wrong: Wrong) -> SiteError:
+    keys, why = wrong.keys, wrong.why
+    mark, node = source.place(tree, keys), source.find(tree, keys)
     found = source.describe(node) if node is not None else "nothing"
-    if kind == "missing":
-        return _error(mark, keys, "the key is missing", found="nothing", allowed=_described(keys))
-    if kind == "site_secret":
-        shown = source.describe(node) if context["known"] and node is not None else "a value (not repeated here)"
-        return _error(mark, keys, context["message"], found=shown, allowed=context["allowed"], hint=context["hint"])
-    if kind == "site_value":
-        return _error(
-            mark,
-            keys,
-            context["message"],
-            found=found,
-            allowed=context["allowed"],
-            near=context["nearest"],
-            hint=context["hint"],
-        )
-    if kind == "tuple_type":
+    if why is not None:
+        found = "a value (not repeated here)" if why.secret else found
+        return _error(mark, keys, why.message, found=found, allowed=why.allowed, near=why.near, hint=why.hint)
+    if wrong.kind == MISSING_KEY:
+        about = _names(_section_at(keys[:-1])).get(str(keys[-1]))
+        return _error(mark, keys, "the key is missing", found="nothing", allowed=f"`{keys[-1]}`: {about}")
+    if wrong.kind == NOT_A_LIST:
         near = f"[{found}]" if isinstance(node, source.Scalar) and not node.null else None
         return _error(mark, keys, "the value is not a list", found=found, allowed="a list", near=near)
-    model = _model_at(keys)
-    return _error(
-        mark,
-        keys,
-        "the value is not a mapping",
-        found=found,
-        allowed=f"a mapping with {', '.join(_names(model))}" if model else "a mapping",
-    )
+    allowed = f"a mapping with {', '.join(_names(_section_at(keys)))}"
+    return _error(mark, keys, "the value is not a mapping", found=found, allowed=allowed)
 
 
-def _described(keys: Keys) -> str | None:
-    model = _model_at(keys[:-1])
-    names = _names(model) if model else {}
-    return f"`{keys[-1]}`: {names[str(keys[-1])]}" if str(keys[-1]) in names else None
-
-
-def _names(model: type[BaseModel]) -> dict[str, str]:
+def _names(section: type[Data]) -> dict[str, str]:
     """The keys of a section with their descriptions."""
-    return {info.alias or name: info.description or "" for name, info in model.model_fields.items()}
+    return {info.alias: info.about for info in section.model_fields.values()}
 
 
-def _model_at(keys: Keys) -> type[BaseModel] | None:
-    """The section of the model that stands at `keys`."""
-    model: type[BaseModel] | None = Site
+def _section_at(keys: Keys) -> type[Data]:
+    """The section of the model that stands at `keys`, or the last one above it."""
+    section: type[Data] = Site
     for key in keys:
-        if model is None or isinstance(key, int):
-            continue
-        info = model.model_fields.get(key)
-        model = _model_in(info.annotation) if info else None
-    return model
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The section within an annotation: itself, optional, or the item of a list."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (Union, UnionType, tuple, Annotated):
-        return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
-    return None
+        if isinstance(key, str) and key in section.model_fields:
+            section = section_of(hints(section)[key]) or section
+    return section
 
 
 # --- rules ----------------------------------------------------------------------------------------------------------------------

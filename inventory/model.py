@@ -11,9 +11,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from inventory.references import SecretRef
+from inventory.structure import Data, key
 from inventory.types import (
     Address,
     Asn,
@@ -75,10 +74,6 @@ __all__ = [
 ]
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
 class Role(StrEnum):
     """What a node does: every control plane is an etcd member."""
 
@@ -86,68 +81,60 @@ class Role(StrEnum):
     WORKER = "worker"
 
 
-class Versions(_Data):
+class Versions(Data):
     """Pins of what is installed; the command line tools are expected at the matching version."""
 
-    talos: VVersion = Field(default="v1.11.2", description="Talos, on the nodes and as talosctl")
-    kubernetes: PlainVersion = Field(
-        default="1.33.5", description="Kubernetes; must be in the range of Talos, Cilium and Flux alike"
-    )
-    cilium: PlainVersion = Field(default="1.18.12", description="the Cilium chart")
-    flux: VVersion = Field(default="v2.7.5", description="Flux, its command and its controllers")
-    cilium_cli: VVersion = Field(default="v0.18.8", description="the cilium command")
-    helm: VVersion = Field(default="v3.19.2", description="the helm command")
+    talos: VVersion = key("Talos, on the nodes and as talosctl", default="v1.11.2")
+    kubernetes: PlainVersion = key("Kubernetes; must be in the range of Talos, Cilium and Flux alike", default="1.33.5")
+    cilium: PlainVersion = key("the Cilium chart", default="1.18.12")
+    flux: VVersion = key("Flux, its command and its controllers", default="v2.7.5")
+    cilium_cli: VVersion = key("the cilium command", default="v0.18.8")
+    helm: VVersion = key("the helm command", default="v3.19.2")
 
 
-class DiskSelector(_Data):
+class DiskSelector(Data):
     """One disk, by what does not move between boots. All given fields must match."""
 
-    serial: Hardware | None = Field(default=None, description="serial number of the disk")
-    wwid: Hardware | None = Field(default=None, description="world wide id of the disk")
-    model: Hardware | None = Field(default=None, description="model of the disk; * stands for anything")
-    size: DiskSize | None = Field(default=None, description="a comparison as Talos takes it: '<= 512GB'")
-    type: Annotated[Literal["ssd", "hdd", "nvme", "sd"], Choice()] | None = Field(
-        default=None, description="what the disk is"
-    )
+    serial: Hardware | None = key("serial number of the disk", default=None)
+    wwid: Hardware | None = key("world wide id of the disk", default=None)
+    model: Hardware | None = key("model of the disk; * stands for anything", default=None)
+    size: DiskSize | None = key("a comparison as Talos takes it: '<= 512GB'", default=None)
+    type: Annotated[Literal["ssd", "hdd", "nvme", "sd"], Choice()] | None = key("what the disk is", default=None)
 
 
-class Node(_Data):
+class Node(Data):
     """One machine: who it is (MAC or serial), where it answers, and which disks are whose."""
 
-    name: Name = Field(description="host name, unique in the site")
-    cluster: Name = Field(description="the cluster that it belongs to")
-    role: Annotated[Role, Choice()] = Field(
-        default=Role.CONTROLPLANE, description="control planes are etcd members and take workloads too"
+    name: Name = key("host name, unique in the site")
+    cluster: Name = key("the cluster that it belongs to")
+    role: Annotated[Role, Choice()] = key(
+        "control planes are etcd members and take workloads too", default=Role.CONTROLPLANE
     )
-    address: SiteAddress = Field(description="where it answers once it is installed; static")
-    addresses: tuple[SiteAddress, ...] = Field(
-        default=(), description="further addresses of the node, as for dual stack"
+    address: SiteAddress = key("where it answers once it is installed; static")
+    addresses: tuple[SiteAddress, ...] = key("further addresses of the node, as for dual stack", default=())
+    maintenance_address: SiteAddress | None = key(
+        "where it answers in maintenance mode, when not `address`", default=None
     )
-    maintenance_address: SiteAddress | None = Field(
-        default=None, description="where it answers in maintenance mode, when not `address`"
+    mac: Mac | None = key(
+        "MAC address of the network card; either this or `serial` identifies the machine", default=None
     )
-    mac: Mac | None = Field(
-        default=None, description="MAC address of the network card; either this or `serial` identifies the machine"
+    serial: Hardware | None = key(
+        "SMBIOS serial number of the machine; either this or `mac` identifies it", default=None
     )
-    serial: Hardware | None = Field(
-        default=None, description="SMBIOS serial number of the machine; either this or `mac` identifies it"
-    )
-    install_disk: DiskSelector = Field(description="the disk that Talos takes whole")
-    data_disks: tuple[DiskSelector, ...] = Field(
-        default=(), description="disks for storage; never touched by the installation"
-    )
+    install_disk: DiskSelector = key("the disk that Talos takes whole")
+    data_disks: tuple[DiskSelector, ...] = key("disks for storage; never touched by the installation", default=())
 
 
-class Endpoint(_Data):
+class Endpoint(Data):
     """Where the cluster's Kubernetes API answers: a VIP of Talos, or a name with records for every control plane."""
 
-    vip: SiteAddress | None = Field(
-        default=None, description="unused address on the node network, held by one control plane at a time"
+    vip: SiteAddress | None = key(
+        "unused address on the node network, held by one control plane at a time", default=None
     )
-    host: Host | None = Field(
-        default=None, description="name with a record for every control plane; with only one, its address serves"
+    host: Host | None = key(
+        "name with a record for every control plane; with only one, its address serves", default=None
     )
-    port: Port = Field(default=6443, description="port of the Kubernetes API")
+    port: Port = key("port of the Kubernetes API", default=6443)
 
     @property
     def name(self) -> str:
@@ -160,55 +147,46 @@ class Endpoint(_Data):
         return f"https://[{self.name}]:{self.port}" if ":" in self.name else f"https://{self.name}:{self.port}"
 
 
-class Pool(_Data):
+class Pool(Data):
     """Addresses for Services of type LoadBalancer."""
 
-    name: Name = Field(description="name of the CiliumLoadBalancerIPPool")
-    cidr: SiteNetwork = Field(description="the addresses: off the node network with BGP, on it without a gateway")
+    name: Name = key("name of the CiliumLoadBalancerIPPool")
+    cidr: SiteNetwork = key("the addresses: off the node network with BGP, on it without a gateway")
 
 
-class CiliumIdentity(_Data):
+class CiliumIdentity(Data):
     """The mesh's name (default: the cluster's) and id of a cluster. A later change restarts every workload."""
 
-    name: MeshName | None = Field(default=None, description="name in the mesh; default: the cluster's")
-    id: Annotated[int, whole(0, 255)] = Field(
-        description="id in the mesh, unique; 0 is for a cluster that never joins one"
-    )
+    name: MeshName | None = key("name in the mesh; default: the cluster's", default=None)
+    id: Annotated[int, whole(0, 255)] = key("id in the mesh, unique; 0 is for a cluster that never joins one")
 
 
-class ClusterBgp(_Data):
+class ClusterBgp(Data):
     """The cluster's side of its BGP sessions with the gateway."""
 
-    asn: Asn = Field(description="autonomous system of the cluster's nodes; not the gateway's")
-    group: JunosName | None = Field(default=None, description="the group on the gateway; default K8S-<CLUSTER>")
+    asn: Asn = key("autonomous system of the cluster's nodes; not the gateway's")
+    group: JunosName | None = key("the group on the gateway; default K8S-<CLUSTER>", default=None)
 
 
-class Cluster(_Data):
+class Cluster(Data):
     """One Talos cluster."""
 
-    name: Name = Field(description="name of the cluster, its kubeconfig context and its folder in Git")
-    week: Annotated[int, whole(1, 10)] = Field(default=1, description="the week of the plan in which it is installed")
-    endpoint: Endpoint = Field(description="where the Kubernetes API answers: `vip` or `host`")
-    api: HttpsUrl | None = Field(
-        default=None, description="URL at which this workstation reaches the Kubernetes API, when not the endpoint"
+    name: Name = key("name of the cluster, its kubeconfig context and its folder in Git")
+    week: Annotated[int, whole(1, 10)] = key("the week of the plan in which it is installed", default=1)
+    endpoint: Endpoint = key("where the Kubernetes API answers: `vip` or `host`")
+    api: HttpsUrl | None = key(
+        "URL at which this workstation reaches the Kubernetes API, when not the endpoint", default=None
     )
-    pods: tuple[SiteNetwork, ...] = Field(description="addresses of pods: one network a family")
-    services: tuple[SiteNetwork, ...] = Field(
-        description="addresses of services: one network a family, in the order of `pods`"
-    )
-    domain: DnsName = Field(default="cluster.local", description="DNS domain of the cluster")
-    cilium: CiliumIdentity = Field(description="identity in the mesh")
-    pools: tuple[Pool, ...] = Field(default=(), description="addresses for Services of type LoadBalancer")
-    bgp: ClusterBgp | None = Field(default=None, description="the cluster's side of BGP; required with a gateway")
-    mesh_port: NodePort = Field(
-        default=32379, description="NodePort of the mesh's API server; differs from cluster to cluster"
-    )
-    talos_secrets: SecretRef = Field(
-        description="where the Talos secrets bundle is kept: file: or op://, made there once"
-    )
-    kubelet_certificates: Annotated[Literal["self-signed", "approve"], Choice()] = Field(
-        default="self-signed",
-        description="self-signed: no rotation; approve: rotation on, CSRs of known nodes approved",
+    pods: tuple[SiteNetwork, ...] = key("addresses of pods: one network a family")
+    services: tuple[SiteNetwork, ...] = key("addresses of services: one network a family, in the order of `pods`")
+    domain: DnsName = key("DNS domain of the cluster", default="cluster.local")
+    cilium: CiliumIdentity = key("identity in the mesh")
+    pools: tuple[Pool, ...] = key("addresses for Services of type LoadBalancer", default=())
+    bgp: ClusterBgp | None = key("the cluster's side of BGP; required with a gateway", default=None)
+    mesh_port: NodePort = key("NodePort of the mesh's API server; differs from cluster to cluster", default=32379)
+    talos_secrets: SecretRef = key("where the Talos secrets bundle is kept: file: or op://, made there once")
+    kubelet_certificates: Annotated[Literal["self-signed", "approve"], Choice()] = key(
+        "self-signed: no rotation; approve: rotation on, CSRs of known nodes approved", default="self-signed"
     )
 
     @property
@@ -217,163 +195,143 @@ class Cluster(_Data):
         return self.cilium.name or self.name
 
 
-class NodeNetwork(_Data):
+class NodeNetwork(Data):
     """The segment that all nodes share."""
 
-    cidrs: tuple[SiteNetwork, ...] = Field(description="networks of the segment, one a family")
-    gateway: SiteAddress = Field(description="default route of the nodes")
-    gateway6: SiteAddress | None = Field(default=None, description="default route for IPv6; may be link-local")
-    nameservers: tuple[SiteAddress, ...] = Field(description="DNS servers of the nodes")
-    ntp: tuple[Host, ...] = Field(description="time servers of the nodes; without the right time etcd does not start")
+    cidrs: tuple[SiteNetwork, ...] = key("networks of the segment, one a family")
+    gateway: SiteAddress = key("default route of the nodes")
+    gateway6: SiteAddress | None = key("default route for IPv6; may be link-local", default=None)
+    nameservers: tuple[SiteAddress, ...] = key("DNS servers of the nodes")
+    ntp: tuple[Host, ...] = key("time servers of the nodes; without the right time etcd does not start")
 
 
-class Factory(_Data):
+class Factory(Data):
     """The Image Factory and what the machines' image holds."""
 
-    url: HttpUrl = Field(default="https://factory.talos.dev", description="the factory, as this workstation reaches it")
-    registry: Registry = Field(default="factory.talos.dev", description="host of installer images, pulled by the nodes")
-    extensions: tuple[Extension, ...] = Field(
-        default=(), description="system extensions; their order is part of the image's id"
-    )
-    architecture: Annotated[Literal["amd64", "arm64"], Choice()] = Field(
-        default="amd64", description="architecture of the machines"
-    )
-    secure_boot: Flag = Field(default=False, description="images for UEFI SecureBoot")
+    url: HttpUrl = key("the factory, as this workstation reaches it", default="https://factory.talos.dev")
+    registry: Registry = key("host of installer images, pulled by the nodes", default="factory.talos.dev")
+    extensions: tuple[Extension, ...] = key("system extensions; their order is part of the image's id", default=())
+    architecture: Annotated[Literal["amd64", "arm64"], Choice()] = key("architecture of the machines", default="amd64")
+    secure_boot: Flag = key("images for UEFI SecureBoot", default=False)
 
 
-class Gateway(_Data):
+class Gateway(Data):
     """The Juniper gateway: `address` and `port` are dialled by SSH, `peer` is what the nodes peer with."""
 
-    address: Host = Field(description="where SSH answers")
-    port: Port = Field(default=22, description="port of SSH")
-    peer: SiteAddress = Field(description="the gateway's address on the node network, where BGP answers")
-    asn: Asn = Field(description="autonomous system of the gateway")
-    zone: JunosName = Field(description="security zone of the node network; exists already")
-    interface: JunosInterface = Field(description="logical interface on the node network")
-    user: Word = Field(description="login on the gateway")
-    password: SecretRef | None = Field(default=None, description="the login's password; this or `private_key`")
-    private_key: SecretRef | None = Field(default=None, description="the login's SSH key; this or `password`")
-    known_hosts: SecretRef = Field(
-        description="the gateway's host keys in the form of OpenSSH; an unknown key is refused"
+    address: Host = key("where SSH answers")
+    port: Port = key("port of SSH", default=22)
+    peer: SiteAddress = key("the gateway's address on the node network, where BGP answers")
+    asn: Asn = key("autonomous system of the gateway")
+    zone: JunosName = key("security zone of the node network; exists already")
+    interface: JunosInterface = key("logical interface on the node network")
+    user: Word = key("login on the gateway")
+    password: SecretRef | None = key("the login's password; this or `private_key`", default=None)
+    private_key: SecretRef | None = key("the login's SSH key; this or `password`", default=None)
+    known_hosts: SecretRef = key("the gateway's host keys in the form of OpenSSH; an unknown key is refused")
+    bgp_password: SecretRef | None = key(
+        "the sessions' MD5 key; file: or op:// is made there when absent", default=None
     )
-    bgp_password: SecretRef | None = Field(
-        default=None, description="the sessions' MD5 key; file: or op:// is made there when absent"
-    )
-    confirm_minutes: Annotated[int, whole(1, 60)] = Field(
-        default=5, description="minutes until the gateway rolls back an unconfirmed commit"
+    confirm_minutes: Annotated[int, whole(1, 60)] = key(
+        "minutes until the gateway rolls back an unconfirmed commit", default=5
     )
 
 
-class Author(_Data):
+class Author(Data):
     """Who commits."""
 
-    name: PersonName = Field(default="bootstrap", description="name of the commits' author")
-    email: Email = Field(default="bootstrap@localhost.invalid", description="mail address of the commits' author")
+    name: PersonName = key("name of the commits' author", default="bootstrap")
+    email: Email = key("mail address of the commits' author", default="bootstrap@localhost.invalid")
 
 
-class Git(_Data):
+class Git(Data):
     """The repository that Flux reconciles. `url` is dialled by this workstation."""
 
-    provider: Annotated[Literal["github", "gitea", "git"], Choice()] = Field(
-        default="git", description="which flux bootstrap is used"
+    provider: Annotated[Literal["github", "gitea", "git"], Choice()] = key(
+        "which flux bootstrap is used", default="git"
     )
-    url: GitUrl = Field(description="the repository, as this workstation reaches it: https:// or ssh://")
-    owner: Word | None = Field(
-        default=None, description="github and gitea: organisation or user that owns the repository"
+    url: GitUrl = key("the repository, as this workstation reaches it: https:// or ssh://")
+    owner: Word | None = key("github and gitea: organisation or user that owns the repository", default=None)
+    repository: Word | None = key("github and gitea: name of the repository", default=None)
+    hostname: Registry | None = key("gitea: host of the server; github: host of an enterprise server", default=None)
+    personal: Flag = key("the owner is a user, not an organisation", default=False)
+    branch: Branch = key("the branch that Flux follows", default="main")
+    path: Folder = key("folder above the clusters' folders", default="clusters")
+    auth: Annotated[Literal["deploy-key", "token"], Choice()] = key(
+        "how Flux reads: a key of its own, or the token kept in the cluster", default="deploy-key"
     )
-    repository: Word | None = Field(default=None, description="github and gitea: name of the repository")
-    hostname: Registry | None = Field(
-        default=None, description="gitea: host of the server; github: host of an enterprise server"
-    )
-    personal: Flag = Field(default=False, description="the owner is a user, not an organisation")
-    branch: Branch = Field(default="main", description="the branch that Flux follows")
-    path: Folder = Field(default="clusters", description="folder above the clusters' folders")
-    auth: Annotated[Literal["deploy-key", "token"], Choice()] = Field(
-        default="deploy-key", description="how Flux reads: a key of its own, or the token kept in the cluster"
-    )
-    username: Word = Field(default="git", description="user name that goes with the token over HTTPS")
-    token: SecretRef | None = Field(
-        default=None, description="access token; required by github, gitea and git over HTTPS"
-    )
-    private_key: SecretRef | None = Field(default=None, description="git over SSH: a key that may write")
-    known_hosts: SecretRef | None = Field(default=None, description="git over SSH: host keys in the form of OpenSSH")
-    author: Author = Field(default=Author(), description="who commits")
+    username: Word = key("user name that goes with the token over HTTPS", default="git")
+    token: SecretRef | None = key("access token; required by github, gitea and git over HTTPS", default=None)
+    private_key: SecretRef | None = key("git over SSH: a key that may write", default=None)
+    known_hosts: SecretRef | None = key("git over SSH: host keys in the form of OpenSSH", default=None)
+    author: Author = key("who commits", default=Author())
 
 
-class Store(_Data):
+class Store(Data):
     """The S3 store for backups."""
 
-    endpoint: HttpUrl = Field(description="URL of the store")
-    region: Word = Field(default="us-east-1", description="region, as the store calls it")
-    bucket: Bucket = Field(description="bucket for backups")
-    access_key: SecretRef = Field(description="access key id")
-    secret_key: SecretRef = Field(description="secret access key")
+    endpoint: HttpUrl = key("URL of the store")
+    region: Word = key("region, as the store calls it", default="us-east-1")
+    bucket: Bucket = key("bucket for backups")
+    access_key: SecretRef = key("access key id")
+    secret_key: SecretRef = key("secret access key")
 
 
-class Connectivity(_Data):
+class Connectivity(Data):
     """What `cilium connectivity test` may talk to outside of the cluster; without targets the tests to the world are skipped."""
 
-    external_target: DnsName | None = Field(default=None, description="name that answers HTTPS, outside of the cluster")
-    external_ip: SiteAddress | None = Field(default=None, description="address of an HTTPS server in `external_cidr`")
-    external_other_ip: SiteAddress | None = Field(
-        default=None, description="another address of an HTTPS server in `external_cidr`"
-    )
-    external_cidr: SiteNetwork | None = Field(default=None, description="network of the two addresses")
-    timeout: Duration = Field(default=timedelta(minutes=30), description="deadline of one test")
+    external_target: DnsName | None = key("name that answers HTTPS, outside of the cluster", default=None)
+    external_ip: SiteAddress | None = key("address of an HTTPS server in `external_cidr`", default=None)
+    external_other_ip: SiteAddress | None = key("another address of an HTTPS server in `external_cidr`", default=None)
+    external_cidr: SiteNetwork | None = key("network of the two addresses", default=None)
+    timeout: Duration = key("deadline of one test", default=timedelta(minutes=30))
 
 
-class Timing(_Data):
+class Timing(Data):
     """Every wait: deadlines are wall time times `scale`; `poll` is the time between two questions."""
 
-    poll: Duration = Field(default=timedelta(seconds=5), description="time between two questions")
-    scale: Annotated[float, positive(1000)] = Field(
-        default=1.0, description="multiplies every deadline: above 1 for slow machines"
-    )
-    reachable: Duration = Field(default=timedelta(minutes=5), description="a machine or service answers")
-    boot: Duration = Field(default=timedelta(hours=72), description="people boot the machines from the image")
-    install: Duration = Field(default=timedelta(minutes=15), description="a node installs and reboots")
-    etcd_bootstrap: Duration = Field(default=timedelta(minutes=10), description="a node takes the bootstrap of etcd")
-    etcd: Duration = Field(default=timedelta(minutes=10), description="etcd has all its members")
-    api: Duration = Field(default=timedelta(minutes=10), description="the Kubernetes API answers")
-    cilium: Duration = Field(default=timedelta(minutes=10), description="Cilium is rolled out")
-    nodes_ready: Duration = Field(default=timedelta(minutes=5), description="all nodes are Ready")
-    health: Duration = Field(default=timedelta(minutes=15), description="talosctl health passes")
-    crds: Duration = Field(default=timedelta(minutes=3), description="custom resources are served")
-    bgp: Duration = Field(default=timedelta(minutes=3), description="BGP sessions are established on both ends")
-    gateway_lock: Duration = Field(
-        default=timedelta(minutes=5), description="the gateway's configuration is free to be locked"
-    )
-    flux_bootstrap: Duration = Field(default=timedelta(minutes=15), description="flux bootstrap ends")
-    reconcile: Duration = Field(default=timedelta(minutes=10), description="a Kustomization or release is reconciled")
-    mesh: Duration = Field(default=timedelta(minutes=10), description="the clusters of the mesh are connected")
-    mesh_test: Duration = Field(default=timedelta(minutes=40), description="the connectivity test across the mesh ends")
-    unknown: Duration = Field(
-        default=timedelta(minutes=5), description="an outcome that cannot be asked stays open, before a person decides"
+    poll: Duration = key("time between two questions", default=timedelta(seconds=5))
+    scale: Annotated[float, positive(1000)] = key("multiplies every deadline: above 1 for slow machines", default=1.0)
+    reachable: Duration = key("a machine or service answers", default=timedelta(minutes=5))
+    boot: Duration = key("people boot the machines from the image", default=timedelta(hours=72))
+    install: Duration = key("a node installs and reboots", default=timedelta(minutes=15))
+    etcd_bootstrap: Duration = key("a node takes the bootstrap of etcd", default=timedelta(minutes=10))
+    etcd: Duration = key("etcd has all its members", default=timedelta(minutes=10))
+    api: Duration = key("the Kubernetes API answers", default=timedelta(minutes=10))
+    cilium: Duration = key("Cilium is rolled out", default=timedelta(minutes=10))
+    nodes_ready: Duration = key("all nodes are Ready", default=timedelta(minutes=5))
+    health: Duration = key("talosctl health passes", default=timedelta(minutes=15))
+    crds: Duration = key("custom resources are served", default=timedelta(minutes=3))
+    bgp: Duration = key("BGP sessions are established on both ends", default=timedelta(minutes=3))
+    gateway_lock: Duration = key("the gateway's configuration is free to be locked", default=timedelta(minutes=5))
+    flux_bootstrap: Duration = key("flux bootstrap ends", default=timedelta(minutes=15))
+    reconcile: Duration = key("a Kustomization or release is reconciled", default=timedelta(minutes=10))
+    mesh: Duration = key("the clusters of the mesh are connected", default=timedelta(minutes=10))
+    mesh_test: Duration = key("the connectivity test across the mesh ends", default=timedelta(minutes=40))
+    unknown: Duration = key(
+        "an outcome that cannot be asked stays open, before a person decides", default=timedelta(minutes=5)
     )
 
 
-class Site(_Data):
+class Site(Data):
     """The operator's wish, whole."""
 
-    schema_: Annotated[int, whole(1, 1)] = Field(default=1, alias="schema", description="version of this format")
-    name: Name = Field(description="name of the site")
-    versions: Versions = Field(default=Versions(), description="pins of what is installed")
-    network: NodeNetwork = Field(description="the segment that all nodes share")
-    factory: Factory = Field(default=Factory(), description="the Image Factory and what the machines' image holds")
-    clusters: tuple[Cluster, ...] = Field(description="the Talos clusters; two or more are joined to a mesh")
-    nodes: tuple[Node, ...] = Field(description="the machines of all clusters")
-    gateway: Gateway | None = Field(
-        default=None, description="the Juniper gateway; without one, pools are announced on the node network (L2)"
+    schema_: Annotated[int, whole(1, 1)] = key("version of this format", default=1, alias="schema")
+    name: Name = key("name of the site")
+    versions: Versions = key("pins of what is installed", default=Versions())
+    network: NodeNetwork = key("the segment that all nodes share")
+    factory: Factory = key("the Image Factory and what the machines' image holds", default=Factory())
+    clusters: tuple[Cluster, ...] = key("the Talos clusters; two or more are joined to a mesh")
+    nodes: tuple[Node, ...] = key("the machines of all clusters")
+    gateway: Gateway | None = key(
+        "the Juniper gateway; without one, pools are announced on the node network (L2)", default=None
     )
-    git: Git = Field(description="the repository that Flux reconciles")
-    store: Store | None = Field(default=None, description="the S3 store for backups")
-    cilium_ca: SecretRef = Field(
-        description="where the CA that all clusters of the mesh share is kept: file: or op://, made there once"
+    git: Git = key("the repository that Flux reconciles")
+    store: Store | None = key("the S3 store for backups", default=None)
+    cilium_ca: SecretRef = key(
+        "where the CA that all clusters of the mesh share is kept: file: or op://, made there once"
     )
-    connectivity: Connectivity = Field(
-        default=Connectivity(), description="targets of the connectivity test outside of the cluster"
-    )
-    timing: Timing = Field(default=Timing(), description="every wait")
+    connectivity: Connectivity = key("targets of the connectivity test outside of the cluster", default=Connectivity())
+    timing: Timing = key("every wait", default=Timing())
 
     def cluster(self, name: str) -> Cluster:
         """The cluster called `name`. Raises KeyError."""

@@ -12,13 +12,9 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic_core import PydanticCustomError, core_schema
-
-if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-    from pydantic.json_schema import JsonSchemaValue
+from inventory.structure import WrongValue
 
 Scheme = Literal["env", "file", "op", "exec"]
 PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*|op://[^/]+/[^/]+/.+|exec:[^\s-].*)$"
@@ -36,6 +32,8 @@ MAX_LENGTH = 1000
 @dataclass(frozen=True, slots=True)
 class SecretRef:
     """Where a secret is: `str()` gives the reference as written."""
+
+    KIND: ClassVar[_ReferenceKind]
 
     scheme: Scheme
     rest: str
@@ -78,19 +76,6 @@ class SecretRef:
     def __str__(self) -> str:
         return f"{self.scheme}:{self.rest}"
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            lambda value: value if isinstance(value, cls) else _validated(value),
-            serialization=core_schema.plain_serializer_function_ser_schema(str),
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"type": "string", "pattern": PATTERN}
-
 
 def _splits(scheme: str, rest: str) -> bool:
     if scheme != "exec":
@@ -101,24 +86,28 @@ def _splits(scheme: str, rest: str) -> bool:
         return False
 
 
-def _validated(value: Any) -> SecretRef:
-    try:
-        return SecretRef.parse(value if isinstance(value, str) else "")
-    except ValueError:
-        scheme = value.partition(":")[0] if isinstance(value, str) else ""
-        known = scheme in _RULES
-        raise PydanticCustomError(
-            "site_secret",
-            "{message}",
-            {
-                "message": f"the reference after `{scheme}:` is not well formed"
-                if known
-                else "a secret is given by reference, never by value",
-                "allowed": FORMS,
-                "nearest": None,
-                "hint": None
-                if known
-                else "put the value into a file below `secrets/` and name it as file:secrets/NAME",
-                "known": known,
-            },
-        ) from None
+class _ReferenceKind:
+    """How a site file gives a reference."""
+
+    def read(self, value: object, of: Any) -> SecretRef:
+        """The reference of a text. Raises WrongValue, which never repeats what may be the secret itself."""
+        if isinstance(value, SecretRef):
+            return value
+        text = value if isinstance(value, str) else ""
+        try:
+            return SecretRef.parse(text)
+        except ValueError:
+            scheme = text.partition(":")[0]
+            if scheme in _RULES:
+                raise WrongValue(FORMS, message=f"the reference after `{scheme}:` is not well formed") from None
+            hint = "put the value into a file below `secrets/` and name it as file:secrets/NAME"
+            raise WrongValue(
+                FORMS, message="a secret is given by reference, never by value", hint=hint, secret=True
+            ) from None
+
+    def schema(self, of: Any) -> dict[str, Any]:
+        """The forms as a pattern."""
+        return {"type": "string", "pattern": PATTERN}
+
+
+SecretRef.KIND = _ReferenceKind()

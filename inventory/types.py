@@ -1,7 +1,7 @@
 """The types of a site's values: each takes the text of the file, and says in one error what it allows.
 
-Every type is an annotation for pydantic that also accepts the finished value, and gives the JSON Schema that editors complete
-and check by. Wrong text raises PydanticCustomError with `allowed` and, where a small change would mend it, `nearest` in its context.
+Every type is annotated with its Kind, which also accepts the finished value, and gives the JSON Schema that editors complete and
+check by. Wrong text raises WrongValue with what is allowed and, where a small change would mend it, the nearest text.
 """
 
 from __future__ import annotations
@@ -12,16 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
+from typing import Annotated, Any, NoReturn, get_args
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic_core import PydanticCustomError, core_schema
-
 from inventory.selection import nearest
-
-if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-    from pydantic.json_schema import JsonSchemaValue
+from inventory.structure import WrongValue, duration_text
 
 MAX_TEXT = 1000  # characters of one value
 
@@ -35,9 +30,7 @@ def wrong(
     allowed: str, near: str | None = None, *, message: str = "the value is not allowed", hint: str | None = None
 ) -> NoReturn:
     """Raise the one error of a value; `allowed` completes "allowed: ..."."""
-    raise PydanticCustomError(
-        "site_value", "{message}", {"message": message, "allowed": allowed, "nearest": near, "hint": hint}
-    )
+    raise WrongValue(allowed, near, message=message, hint=hint)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,19 +42,13 @@ class Kind:
     json: Mapping[str, Any]
     done: tuple[type, ...] = ()
     show: Callable[[Any], str] = str
-    as_text: bool = False  # whether JSON holds `show`'s text rather than pydantic's own form
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        shown = core_schema.plain_serializer_function_ser_schema(self.show, when_used="json") if self.as_text else None
-        return core_schema.no_info_plain_validator_function(self.validate, serialization=shown)
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def schema(self, of: Any) -> dict[str, Any]:
+        """The JSON Schema of the text."""
         return dict(self.json)
 
-    def validate(self, value: Any) -> Any:
-        """The value that a text stands for, or that `value` already is. Raises PydanticCustomError."""
+    def read(self, value: object, of: Any) -> Any:
+        """The value that a text stands for, or that `value` already is. Raises WrongValue."""
         if isinstance(value, str):
             text = str(value)
         elif isinstance(value, self.done) and isinstance(value, bool) is (bool in self.done):
@@ -124,32 +111,21 @@ def positive(high: float) -> Kind:
 class Choice:
     """One of the values of the Literal or StrEnum that it annotates."""
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self._kind(source).validate, metadata={"choices": self._options(source)}
-        )
+    def schema(self, of: Any) -> dict[str, Any]:
+        """The values as an enumeration."""
+        return {"type": "string", "enum": list(self._options(of))}
 
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"type": "string", "enum": list((schema.get("metadata") or {}).get("choices", ()))}
+    def read(self, value: object, of: Any) -> Any:
+        """The member whose text `value` is. Raises WrongValue."""
+        options = self._options(of)
+        if not isinstance(value, str) or value not in options:
+            wrong(_either(options), nearest(value, options) if isinstance(value, str) else None)
+        return of(value) if isinstance(of, type) else value
 
     @staticmethod
-    def _options(source: Any) -> tuple[str, ...]:
-        members = tuple(source) if isinstance(source, type) and issubclass(source, Enum) else get_args(source)
+    def _options(of: Any) -> tuple[str, ...]:
+        members = tuple(of) if isinstance(of, type) and issubclass(of, Enum) else get_args(of)
         return tuple(str(member) for member in members)
-
-    def _kind(self, source: Any) -> Kind:
-        options = self._options(source)
-        allowed = _either(options)
-        made = source if isinstance(source, type) else str
-
-        def parse(value: str) -> Any:
-            if value in options:
-                return made(value)
-            wrong(allowed, nearest(value, options))
-
-        return Kind(parse, allowed, {})
 
 
 def _either(options: tuple[str, ...]) -> str:
@@ -202,16 +178,6 @@ def _mended_duration(value: str) -> str | None:
     return f"{found[1]}{found[2][0]}" if found else None
 
 
-def duration_text(value: timedelta) -> str:
-    """The shortest text of a duration in whole units: `5m`, `1h30m`, `0.25s`."""
-    seconds, micros = divmod(round(value.total_seconds() * 1_000_000), 1_000_000)
-    hours, rest = divmod(seconds, 3600)
-    minutes, left = divmod(rest, 60)
-    fraction = f"{left}.{micros:06}".rstrip("0") if micros else str(left)
-    parts = [f"{hours}h"] * bool(hours) + [f"{minutes}m"] * bool(minutes) + [f"{fraction}s"] * bool(left or micros)
-    return "".join(parts) or "0s"
-
-
 Duration = Annotated[
     timedelta,
     Kind(
@@ -220,7 +186,6 @@ Duration = Annotated[
         {"anyOf": [{"type": "string", "pattern": f"^({_DURATION})$"}, {"type": "number", "exclusiveMinimum": 0}]},
         done=(timedelta, int, float),
         show=lambda value: duration_text(value) if isinstance(value, timedelta) else str(value),
-        as_text=True,
     ),
 ]
 

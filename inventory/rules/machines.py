@@ -103,9 +103,7 @@ def nodes_are_identified_once(site: Site) -> Iterator[Finding]:
 def selectors_say_something(site: Site) -> Iterator[Finding]:
     """A selector without a field would match every disk."""
     for keys, selector, _ in _selectors(site):
-        if not selector.model_fields_set or all(
-            getattr(selector, name) is None for name in type(selector).model_fields
-        ):
+        if not _says(selector):
             yield Finding(
                 keys,
                 "the selector names no disk",

@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from inventory.findings import Finding, Keys, Rule
-from inventory.types import duration_text, split_url
+from inventory.structure import duration_text
+from inventory.types import split_url
 
 if TYPE_CHECKING:
     from inventory.model import Git, Site

@@ -14,6 +14,7 @@ import inventory
 from inventory import init
 from inventory.loader import references
 from inventory.model import Site
+from inventory.structure import build
 
 SITES = Path(inventory.__file__).parent / "sites"
 TEN_WEEKS = SITES / "ten-weeks" / "site.yaml"
@@ -141,15 +142,26 @@ def test_references_are_listed_with_their_keys() -> None:
     assert len(listed) == 9
 
 
-def test_direct_validation_never_prints_a_value() -> None:
-    with pytest.raises(ValueError) as caught:
-        Site.model_validate({"cilium_ca": "hunter2"})
-    assert "hunter2" not in str(caught.value)
+def test_a_finished_site_is_taken_as_data() -> None:
+    """`build` accepts finished values too, in either form of `model_dump`."""
+    site = inventory.load(TEN_WEEKS)
+    assert build(Site, site.model_dump(by_alias=True)) == site
+    assert build(Site, site.model_dump(mode="json", by_alias=True)) == site
 
 
-def test_importing_the_room_costs_no_pydantic() -> None:
-    code = "import sys, inventory, inventory.errors, inventory.selection; sys.exit('pydantic' in sys.modules or 'yaml' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_a_site_is_frozen() -> None:
+    with pytest.raises(AttributeError):
+        inventory.load(TEN_WEEKS).name = "other"  # type: ignore[misc]  # that is the point
+
+
+def test_importing_the_room_costs_nothing() -> None:
+    """Neither YAML nor the model is imported with the room, and loading needs no heavy module at all."""
+    code = (
+        "import sys, pathlib, inventory, inventory.selection; early = {'yaml', 'inventory.model'} & set(sys.modules);"
+        "inventory.load(pathlib.Path(sys.argv[1])); late = {'pydantic', 'kubernetes', 'rich', 'structlog'} & set(sys.modules);"
+        "sys.exit(f'{early} {late}' if early or late else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(TEN_WEEKS)], check=False).returncode == 0
 
 
 def test_the_plans_site_loads_within_60_ms() -> None:
