@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lab.clock import Clock
+    from lab.faults import Effect
     from lab.world import World
 
 
@@ -32,7 +33,8 @@ class Call:
     given: frozenset[str] = frozenset()
     args: list[str] = field(default_factory=list)
     mutated: bool = False
-    target: str = ""  # cluster or node that it turned out to be about, for the record and for faults
+    signal: str = ""  # "TERM" or "INT" once the client was told to stop: the task is cancelled, the program says what that leaves
+    effect: Effect | None = None  # the scripted fault of this call, for what a program plays itself: `wrong_cluster`
 
     def out(self, text: str | bytes) -> None:
         """Write to standard output."""

@@ -1,0 +1,255 @@
+"""The lab as a process of its own: builds or resumes a world in a folder, serves its control port, leaves the files that lead to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets as entropy
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from inventory import load as load_site
+from inventory.model import Site
+from lab import dump as dumping
+from lab import sitecopy, snapshot
+from lab.build import build
+from lab.control import Control
+from lab.faults import parse as parse_faults
+from lab.kube.pki import kubeconfig
+from lab.programs import TOOLS
+from lab.sitecopy import Credentials
+from lab.world import World
+
+DEFAULT_SPEED = 300.0  # simulated seconds a second: weeks 1 and 2 of the plan's site fit into `rehearse`'s 20 s
+LOG = logging.getLogger("lab")
+
+
+class Daemon:
+    """One running lab."""
+
+    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+        self.folder = folder
+        self.options = options
+        self.world: World
+        self.have: Credentials
+        self.control: Control
+        self._end = asyncio.Event()
+
+    async def run(self, ready: Callable[[str], None]) -> None:
+        """Build, start, say `ready` (with an empty text, or an error), serve until told to stop."""
+        try:
+            await self._start()
+        except Exception as error:
+            LOG.exception("the lab does not start")
+            ready(f"{type(error).__name__}: {error}")
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end.set)
+        ready("")
+        await self._end.wait()
+        await self.control.stop()
+        await self.world.stop()
+        for name in ("control", "daemon.pid"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    async def _start(self) -> None:
+        folder, options = self.folder, self.options
+        saved = Path(options["saved"]) if options.get("saved") else None
+        state = snapshot.read(saved) if saved else None
+        original = load_site(Path(options["site"]))
+        self.world, self.have = build(
+            folder,
+            original,
+            seed=options["seed"],
+            speed=options["speed"],
+            world_file=Path(options["world"]) if options.get("world") else None,
+            ports=state["ports"] if state else None,
+            credentials=Credentials(**state["credentials"]) if state else None,
+            elapsed=state["elapsed"] if state else 0.0,
+        )
+        if state:
+            snapshot.restore(self.world, state)
+        elif options["at"] == "kubernetes":
+            for cluster in self.world.clusters.values():
+                cluster.without_machines = True
+            for machine in self.world.machines.values():
+                machine.power(False)
+        await self.world.start()
+        self.control = Control(self.world, entropy.token_urlsafe(24), self._verbs())
+        await self.control.start()
+        self._leave_files(original)
+
+    def _leave_files(self, original: Site) -> None:
+        folder, world = self.folder, self.world
+        changed = self._changed(original)
+        site_folder = folder / "site"
+        site_folder.mkdir(exist_ok=True, mode=0o700)
+        (site_folder / "site.yaml").write_text(sitecopy.text(original, changed), encoding="utf-8")
+        (folder / "changed.json").write_text(json.dumps(changed, indent=1) + "\n", encoding="utf-8")
+        placed = sitecopy.place(
+            original,
+            site_folder,
+            self.have,
+            gateway_hosts=world.gateway.known_hosts() if world.gateway is not None else "",
+            git_hosts=world.git.known_hosts(),
+        )
+        world.vaults.update(placed.vaults)
+        self._shims()
+        cache = folder / "cache"
+        variables = {
+            "BOOTSTRAP_LAB": str(folder),
+            "KUBECONFIG": str(folder / "kubeconfig"),
+            "KUBECACHEDIR": str(cache / "kube"),
+            "HELM_CACHE_HOME": str(cache / "helm"),
+            **placed.env,
+        }
+        _private(folder / "env", sitecopy.env_file(folder, variables))
+        self._kubeconfig()
+        _private(folder / "daemon.pid", f"{os.getpid()}\n")
+        _private(folder / "control", f"{self.control.port} {self.control.token}\n")
+
+    def _changed(self, site: Site) -> dict[str, Any]:
+        world = self.world
+        over_ssh = site.git.url.startswith(("ssh://", "git@")) or "@" in site.git.url.split("/", 1)[0]
+        return sitecopy.addresses(
+            site,
+            factory=world.factory.url if world.factory else "",
+            apis={name: c.url for name, c in world.clusters.items()},
+            gateway_port=world.gateway.port if world.gateway is not None else 0,
+            git_url=world.git.ssh_url if over_ssh else world.git.url,
+            store=world.s3.url,
+        )
+
+    def _shims(self) -> None:
+        folder = self.folder / "bin"
+        folder.mkdir(exist_ok=True)
+        shim = folder / ".shim"
+        shim.write_bytes(Path(__file__).with_name("shim.sh").read_bytes())
+        shim.chmod(0o755)
+        for tool in TOOLS:
+            link = folder / tool
+            if not link.is_symlink():
+                link.symlink_to(".shim")
+
+    def _kubeconfig(self) -> None:
+        """Contexts called like the clusters, for people and judges: every cluster whose API has a CA by now."""
+        contexts = [
+            cluster.ca.client_context(
+                "lab-admin", ("system:masters",), context_name=name, server=cluster.url, cluster=name
+            )
+            for name, cluster in self.world.clusters.items()
+            if cluster.ca is not None
+        ]
+        text = kubeconfig(contexts) if contexts else _EMPTY_KUBECONFIG
+        _private(self.folder / "kubeconfig", text)
+
+    def _verbs(self) -> dict[str, Any]:
+        return {
+            "stop": self._stop,
+            "status": self._status,
+            "log": self._log,
+            "dump": self._dump,
+            "save": self._save,
+            "restore": self._restore,
+            "faults": self._faults,
+            "lift": self._lift,
+            "quiet": self._quiet,
+            "power": self._power,
+        }
+
+    async def _stop(self, _words: list[str]) -> Any:
+        self._end.set()
+        return True
+
+    async def _status(self, _words: list[str]) -> Any:
+        world = self.world
+        return {
+            "pid": os.getpid(),
+            "dir": str(self.folder),
+            "seed": world.seed,
+            "speed": world.clock.speed,
+            "time": world.record.stamp(),
+            "elapsed": round(world.clock.seconds(), 1),
+            "calls": self.control.calls,
+            "clusters": {n: {"api": c.url, "up": c.up} for n, c in world.clusters.items()},
+            "machines": {n: {"address": m.address, "stage": m.stage(), "power": m.state.powered} for n, m in world.machines.items()},
+            "changed": self._changed(world.site),
+            "faults": world.faults.hits(),
+        }
+
+    async def _log(self, words: list[str]) -> Any:
+        entries = self.world.record.writes() if "writes" in words else self.world.record.entries()
+        return [e.public() for e in entries]
+
+    async def _dump(self, _words: list[str]) -> Any:
+        quiet = await self.world.quiet()
+        return {"quiet": quiet, "lines": dumping.lines(await dumping.dump(self.world))}
+
+    async def _save(self, words: list[str]) -> Any:
+        state = snapshot.take(self.world, asdict(self.have), self._ports())
+        snapshot.write(Path(words[0]), state)
+        return True
+
+    async def _restore(self, words: list[str]) -> Any:
+        """Take over a saved world in this very process: ports, names and files stay."""
+        state = snapshot.read(Path(words[0]))
+        await self.world.stop()
+        snapshot.restore(self.world, state)
+        await self.world.start()
+        self._kubeconfig()
+        return True
+
+    async def _faults(self, words: list[str]) -> Any:
+        rules, _ = parse_faults(json.loads(words[0]))
+        for rule in rules:
+            self.world.faults.add(rule)
+        return self.world.faults.hits()
+
+    async def _lift(self, words: list[str]) -> Any:
+        self.world.faults.lift(words[0] if words else "")
+        return True
+
+    async def _quiet(self, _words: list[str]) -> Any:
+        return await self.world.quiet()
+
+    async def _power(self, words: list[str]) -> Any:
+        self.world.machines[words[0]].power(words[1] == "on")
+        return True
+
+    def _ports(self) -> dict[str, int]:
+        world = self.world
+        ports = {"git": world.git.port, "git-ssh": world.git.ssh_port, "s3": world.s3.port}
+        if world.factory is not None:
+            ports["factory"] = world.factory.tcp_port
+        if world.gateway is not None:
+            ports["gateway"] = world.gateway.port
+        return {**ports, **{f"api:{n}": c.tcp_port for n, c in world.clusters.items()}}
+
+
+_EMPTY_KUBECONFIG = "apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\ncurrent-context: ''\npreferences: {}\n"
+
+
+def _private(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    part.replace(path)
+
+
+def serve(folder: Path, options: dict[str, Any], ready: Callable[[str], None]) -> None:
+    """Run a lab in this process until it is told to stop."""
+    logging.basicConfig(
+        filename=folder / "lab.log", level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("lab").setLevel(logging.INFO)
+    LOG.info("start %s %s", datetime.now().isoformat(), sys.version.split()[0])
+    asyncio.run(Daemon(folder, options).run(ready))

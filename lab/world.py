@@ -1,0 +1,100 @@
+"""The simulated world: clusters, machines, the gateway, the Git remote, the factory and the store, under one clock.
+
+It wires the actors together and answers what more than one of them needs to know. What each of them does is in its own module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from inventory.model import Site
+from lab.actor import Actor
+from lab.clock import Clock
+from lab.cluster import LabCluster
+from lab.factory import Factory
+from lab.faults import Faults
+from lab.machines import Machine
+from lab.record import Record
+
+
+@dataclass
+class World:
+    """Everything there is. Built by `lab.build.build`; `start` and `stop` run it."""
+
+    dir: Path
+    site: Site
+    seed: int
+    clock: Clock
+    rng: random.Random
+    record: Record
+    faults: Faults
+    clusters: dict[str, LabCluster] = field(default_factory=dict)
+    machines: dict[str, Machine] = field(default_factory=dict)
+    factory: Factory | None = None
+    gateway: Any = None  # lab.junos.JunosDevice, or None where the site has no gateway
+    git: Any = None  # lab.git's GitRemote
+    s3: Any = None  # lab.s3.S3Store
+    bgp: Any = None  # lab.bgp.BgpFabric
+    vaults: dict[str, str] = field(default_factory=dict)  # op://... -> value
+    extra: list[Actor] = field(default_factory=list)
+
+    def actors(self) -> list[Actor]:
+        """Every actor, in the order in which they start."""
+        named: Sequence[Actor | None] = (self.factory, self.git, self.s3, self.gateway)
+        return [
+            *(a for a in named if a is not None),
+            *self.extra,
+            *self.clusters.values(),
+            *self.machines.values(),
+        ]
+
+    async def start(self) -> None:
+        """Every actor listens and acts."""
+        for actor in self.actors():
+            await actor.start()
+
+    async def stop(self) -> None:
+        """Every actor stops, the last one first."""
+        for actor in reversed(self.actors()):
+            await actor.stop()
+        self.record.close()
+
+    def random_for(self, name: str) -> random.Random:
+        """A source of randomness of an actor's own, so that what one does never moves another's. Same seed, same numbers."""
+        return random.Random(f"{self.seed}/{name}")
+
+    def cluster_at(self, server: str) -> LabCluster | None:
+        """The cluster whose API `server` (a URL) leads to: its loopback port, its endpoint, or a control plane's address."""
+        parts = urlsplit(server)
+        host, port = parts.hostname or "", parts.port or 443
+        for cluster in self.clusters.values():
+            if cluster.leads_here(host, port):
+                return cluster
+        return None
+
+    def machine_at(self, address: str) -> Machine | None:
+        """The machine that answers at `address` now. Where two do, the one that took it last: its ARP reply is the newest."""
+        there = [m for m in self.machines.values() if m.answers and address in m.addresses]
+        return max(there, key=lambda m: m.address_since, default=None)
+
+    def image_exists(self, image: str) -> bool:
+        """Whether a machine can pull an installer image."""
+        return self.factory is not None and self.factory.has_image(image)
+
+    async def quiet(self, *, limit: float = 120.0) -> bool:
+        """Wait until nothing is under way. False where something still was after `limit` wall seconds."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + limit
+        calm = 0
+        while calm < 5:
+            if loop.time() > end:
+                return False
+            await asyncio.sleep(0.05)
+            calm = 0 if any(actor.busy() for actor in self.actors()) else calm + 1
+        return True
