@@ -129,7 +129,7 @@ class Lock:
     def check(self) -> None:
         """Raises LockHeld when somebody else has taken the lock, or removed it."""
         try:
-            there = os.stat(self._path, follow_symlinks=False)
+            there: os.stat_result | None = self._path.lstat()
         except FileNotFoundError:
             there = None
         if there is None or (there.st_dev, there.st_ino) != self._mine:
