@@ -88,16 +88,17 @@ class Data:
             for f in fields(cls)  # type: ignore[arg-type]  # made a dataclass in the line above
         }
 
-    def model_dump(self, *, mode: str = "python", by_alias: bool = False, exclude_none: bool = False) -> dict[str, Any]:
+    def model_dump(
+        self,
+        *,
+        mode: str = "python",
+        by_alias: bool = False,
+        exclude_none: bool = False,
+        exclude_defaults: bool = False,
+    ) -> dict[str, Any]:
         """The section as dicts and lists; with mode "json" its leaves are what JSON and YAML hold, else the values themselves."""
-        pairs = (
-            (info.alias if by_alias else name, getattr(self, name)) for name, info in type(self).model_fields.items()
-        )
-        return {
-            name: _dumped(value, mode=mode, by_alias=by_alias, exclude_none=exclude_none)
-            for name, value in pairs
-            if not (exclude_none and value is None)
-        }
+        shape = _Shape(mode == "json", by_alias, exclude_none, exclude_defaults)
+        return _dumped_section(self, shape)
 
     def model_copy(self, *, update: dict[str, Any]) -> Self:
         """The section with other values, which are not checked."""
@@ -193,13 +194,32 @@ def _kind(annotation: Any) -> Kind:
     return kind
 
 
-def _dumped(value: Any, *, mode: str, by_alias: bool, exclude_none: bool) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What `model_dump` was asked for."""
+
+    json: bool = True
+    by_alias: bool = True
+    exclude_none: bool = False
+    exclude_defaults: bool = False
+
+
+def _dumped_section(section: Data, shape: _Shape) -> dict[str, Any]:
+    pairs = ((info, getattr(section, name)) for name, info in section.model_fields.items())
+    return {
+        (info.alias if shape.by_alias else info.name): _dumped(value, shape)
+        for info, value in pairs
+        if not (shape.exclude_none and value is None) and not (shape.exclude_defaults and value == info.default)
+    }
+
+
+def _dumped(value: Any, shape: _Shape) -> Any:
     if isinstance(value, Data):
-        return value.model_dump(mode=mode, by_alias=by_alias, exclude_none=exclude_none)
+        return _dumped_section(value, shape)
     if isinstance(value, tuple):
-        made = [_dumped(item, mode=mode, by_alias=by_alias, exclude_none=exclude_none) for item in value]
-        return made if mode == "json" else tuple(made)
-    if mode != "json" or value is None or isinstance(value, bool | int | float):
+        made = [_dumped(item, shape) for item in value]
+        return made if shape.json else tuple(made)
+    if not shape.json or value is None or isinstance(value, bool | int | float):
         return value
     return duration_text(value) if isinstance(value, timedelta) else str(value)
 
@@ -249,7 +269,7 @@ def _schema(section: type[Data]) -> dict[str, Any]:
 def _property(info: FieldInfo, annotation: Any) -> dict[str, Any]:
     """The form of a value, its meaning, and its default where that is a single value."""
     plain = info.default is not MISSING and info.default is not None and not isinstance(info.default, Data | tuple)
-    shown = {"default": _dumped(info.default, mode="json", by_alias=True, exclude_none=False)} if plain else {}
+    shown = {"default": _dumped(info.default, _Shape())} if plain else {}
     return {**_form(annotation), "description": info.about, **shown}
 
 

@@ -55,7 +55,7 @@ def addresses(site: Site, *, factory: str, apis: Mapping[str, str], gateway_port
 
 def text(site: Site, changed: Mapping[str, Any]) -> str:
     """The copy's site.yaml, whole: what the original includes stands in it."""
-    document: dict[str, Any] = site.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    document: dict[str, Any] = site.model_dump(mode="json", by_alias=True, exclude_none=True)
     document.pop("include", None)
     for path, value in changed.items():
         *parents, last = path.split(".")
