@@ -18,10 +18,9 @@ from orchestrator.model.query import JunosShow, Secret
 from orchestrator.model.verdict import Verdict, met, unknown, unmet
 from orchestrator.tools.answers import dig, listed
 
-CONFIGURATION = JunosShow("show configuration | display set | no-more")
-SUMMARY = JunosShow("show bgp summary | display json | no-more")
-COMMITS = JunosShow("show system commit | no-more")
-VERSION = JunosShow("show version | no-more")
+CONFIGURATION = JunosShow("show configuration | display set")
+SUMMARY = JunosShow("show bgp summary | display json")
+COMMITS = JunosShow("show system commit")
 OUT = "K8S-OUT"
 ECMP = "K8S-ECMP"
 LB = "K8S-LB"
