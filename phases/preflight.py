@@ -15,6 +15,7 @@ from orchestrator.model.action import MakeSecret, WriteFile
 from orchestrator.model.check import Answers, Check
 from orchestrator.model.phase import Phase, Step
 from orchestrator.model.query import FileRead, GitRead, Secret, SecretRead, StoreHead, Workstation
+from orchestrator.model.setlines import awaits_confirmation
 from orchestrator.model.verdict import Verdict, met, unknown, unmet
 from orchestrator.tools import factory, git, junos, kube, talosctl, workstation
 from orchestrator.tools.answers import careful, dig, digest
@@ -326,7 +327,7 @@ def judge_quiet(answers: Answers) -> Verdict:
     answer = answers[0]
     if answer.rc != 0 or not answer.stdout.strip():
         return unknown("the gateway did not show its commits")
-    return unmet("a change waits for its confirmation") if junos.pending(answer.stdout) else met("no change is pending")
+    return unmet("a change waits for its confirmation") if awaits_confirmation(answer.stdout) else met("no change is pending")
 
 
 def judge_node(node: Node, answers: Answers) -> Verdict:

@@ -25,6 +25,7 @@ from orchestrator.model.action import JunosChange
 from orchestrator.model.errors import BootstrapError
 from orchestrator.model.ports import Outcome
 from orchestrator.model.query import Answer, JunosShow
+from orchestrator.model.setlines import awaits_confirmation, newest_commit, to_send
 
 if TYPE_CHECKING:
     import paramiko
@@ -152,9 +153,13 @@ class Gateway:
             raise Locked("a commit of somebody else waits for its confirmation (show system commit)", locked=True)
         shell = self._exclusive(action.lock_within.total_seconds())
         try:
-            for line in self._whole(action):
-                self._edit(shell, line, log)
-            planned = Difference(frozenset(masked_line(line) for line in (*action.lines, *(prefix + " ***" for prefix, _ in action.secrets))), frozenset())
+            wanted = to_send(action, self._configuration())
+            if not wanted:
+                return "nothing to change on the device"
+            keys = dict(action.secrets)
+            for line in wanted:
+                self._edit(shell, f'{line} "{self._secrets.resolve(keys[line].ref)}"' if line in keys else line, log)
+            planned = Difference(frozenset(masked_line(f"{line} ***" if line in keys else line) for line in wanted), frozenset())
             found = difference(shell.run("show | compare | no-more"))
             log(f"show | compare: +{len(found.added)} -{len(found.removed)}")
             if not found.added and not found.removed:
@@ -193,15 +198,17 @@ class Gateway:
         answer = self.show(JunosShow("show system commit"))
         if answer.unreachable is not None:
             raise GatewayFailed(answer.unreachable, silent=True)
-        if "rollback pending" not in answer.stdout and "commit confirmed" not in answer.stdout:
+        newest = newest_commit(answer.stdout)
+        if not awaits_confirmation(answer.stdout):
             return None
-        first = answer.stdout.split("\n1 ", 1)[0]
-        return "ours" if comment in first else "foreign"
+        return "ours" if comment in newest else "foreign"
 
-    def _whole(self, action: JunosChange) -> list[str]:
-        """All lines, secrets filled in."""
-        filled = [f'{prefix} "{self._secrets.resolve(secret.ref)}"' for prefix, secret in action.secrets]
-        return [*action.lines, *filled]
+    def _configuration(self) -> str:
+        """The active configuration as set lines."""
+        answer = self.show(JunosShow("show configuration | display set"))
+        if answer.unreachable is not None or answer.rc != 0:
+            raise GatewayFailed(answer.unreachable or answer.stderr or "the configuration could not be read", silent=True)
+        return answer.stdout
 
     def _refuse_surprises(self, planned: Difference, found: Difference, action: JunosChange) -> None:
         def is_owned(line: str) -> bool:

@@ -32,6 +32,7 @@ from orchestrator.model.action import (
 from orchestrator.model.check import Check
 from orchestrator.model.phase import Phase, Step
 from orchestrator.model.query import Answer, FileRead, GitRead, JunosShow, Query, Secret
+from orchestrator.model.setlines import to_send
 
 SHOW_CONFIGURATION = JunosShow("show configuration | display set")
 HEAD = GitRead()
@@ -249,12 +250,11 @@ def _diff(path: str, old: str | None, new: str | None) -> str:
 
 
 def _junos(action: JunosChange, answer: Answer | None) -> Json:
-    there = None if answer is None else {line.strip() for line in answer.stdout.splitlines()}
     return {
         "kind": "junos",
         "lines": list(action.lines),
         "secrets": [{"line": prefix, "secret": secret.ref} for prefix, secret in action.secrets],
-        "diff": None if there is None else _junos_diff(action, there),
+        "diff": None if answer is None else _junos_diff(action, answer.stdout),
         "owned": list(action.owned),
         "confirm_minutes": action.confirm_minutes,
         "sessions": list(action.sessions),
@@ -262,19 +262,10 @@ def _junos(action: JunosChange, answer: Answer | None) -> Json:
     }
 
 
-def _junos_diff(action: JunosChange, there: set[str]) -> list[str]:
-    """Lines that the device would gain (+) and lose (-). A secret's line is gained where the device has none."""
-    diff: list[str] = []
-    for line in action.lines:
-        if line.startswith("delete "):
-            gone = "set " + line.removeprefix("delete ")
-            diff += [f"- {old}" for old in sorted(there) if old == gone or old.startswith(gone + " ")]
-        elif line.strip() not in there:
-            diff.append(f"+ {line}")
-    for prefix, _ in action.secrets:
-        if not any(old.startswith(prefix) for old in there):
-            diff.append(f"+ {prefix} <secret>")
-    return diff
+def _junos_diff(action: JunosChange, there: str) -> list[str]:
+    """Lines that the device would gain, in the order in which they are sent. A secret's line stands without its value."""
+    keys = {prefix for prefix, _ in action.secrets}
+    return [f"+ {line} <secret>" if line in keys else f"+ {line}" for line in to_send(action, there)]
 
 
 def _file(action: WriteFile, answer: Answer | None) -> Json:

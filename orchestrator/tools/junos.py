@@ -7,14 +7,12 @@ refuses when the device's own `show | compare` differs. Source: foundation.md 7;
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from inventory.model import Cluster, Gateway, Site
-from orchestrator.model.action import JunosChange
 from orchestrator.model.check import Answers
 from orchestrator.model.query import JunosShow, Secret
+from orchestrator.model.setlines import GLOBAL_AS, awaits_confirmation, current_lines, missing, settled
 from orchestrator.model.verdict import Verdict, met, unknown, unmet
 from orchestrator.tools.answers import dig, listed
 
@@ -111,65 +109,7 @@ def secrets(site: Site, cluster: Cluster) -> tuple[tuple[str, Secret], ...]:
     return ((key_line(cluster), Secret(str(site.gateway.bgp_password))),)
 
 
-# --- the difference --------------------------------------------------------------------------------------------------
-
-_INTERFACE = re.compile(r"^(set security zones security-zone \S+) interfaces (\S+) host-inbound-traffic ")
-_ZONE = re.compile(r"^(set security zones security-zone \S+) host-inbound-traffic ")
-_GLOBAL_AS = "set routing-options autonomous-system "
-
-
-def spelled(line: str) -> str:
-    """One spelling: single blanks, no quotes around a plain word, no comment."""
-    bare = re.sub(r"\s*##.*$", "", line.strip())
-    return re.sub(r'"([\w./:-]+)"', r"\1", " ".join(bare.split()))
-
-
-def current_lines(text: str) -> frozenset[str]:
-    """The set lines of `show configuration | display set`."""
-    return frozenset(spelled(line) for line in text.splitlines() if line.strip().startswith("set "))
-
-
-def settled(lines: Iterable[str], current: frozenset[str]) -> tuple[str, ...]:
-    """The lines that are right for this device (foundation.md 7.1).
-
-    An interface's own host-inbound list replaces the zone's: where there is one, `bgp` goes there, and where there is none it must
-    not be made (it would lock management out). A global AS that is set is never changed."""
-    chosen = []
-    for line in lines:
-        inner, outer = _INTERFACE.match(line), _ZONE.match(line)
-        if inner is not None and not _own_list(inner[1], inner[2], current):
-            continue
-        if outer is not None and any(_own_list(m[1], m[2], current) for m in map(_INTERFACE.match, lines) if m is not None):
-            continue
-        if line.startswith(_GLOBAL_AS) and any(there.startswith(_GLOBAL_AS) for there in current):
-            continue
-        chosen.append(line)
-    return tuple(chosen)
-
-
-def _own_list(zone: str, interface: str, current: frozenset[str]) -> bool:
-    return any(line.startswith(f"{zone} interfaces {interface} host-inbound-traffic ") for line in current)
-
-
-def missing(lines: Iterable[str], keys: Iterable[str], text: str) -> tuple[str, ...]:
-    """What has to be sent to a device whose configuration is `text`; keys (without their value) only where the device has none."""
-    current = current_lines(text)
-    new = tuple(line for line in settled(tuple(lines), current) if spelled(line) not in current)
-    return new + tuple(key for key in keys if not any(line.startswith(f"{key} ") for line in current))
-
-
-def to_send(change: JunosChange, text: str) -> tuple[str, ...]:
-    """The difference that a plan shows and a Writer sends, in order; a key's line stands without its value."""
-    return missing(change.lines, (prefix for prefix, _ in change.secrets), text)
-
-
 # --- judges ----------------------------------------------------------------------------------------------------------
-
-
-def pending(text: str) -> bool:
-    """Whether the newest commit waits for its confirmation. Only entry 0 counts: history keeps the words. Source: show system commit."""
-    newest = re.split(r"^\s*1\s", text, maxsplit=1, flags=re.MULTILINE)[0]
-    return re.search(r"rollback (?:in|pending)|commit confirmed", newest, re.IGNORECASE) is not None
 
 
 def judge_configured(lines: tuple[str, ...], keys: tuple[str, ...], answers: Answers) -> Verdict:
@@ -182,7 +122,7 @@ def judge_configured(lines: tuple[str, ...], keys: tuple[str, ...], answers: Ans
     new = missing(lines, keys, configuration.stdout)
     if new:
         return unmet(f"{len(new)} lines are missing, first: {new[0]}", lines=list(new))
-    if pending(commits.stdout):
+    if awaits_confirmation(commits.stdout):
         return unmet("the change waits for its confirmation")
     return met(f"{len(settled(lines, current_lines(configuration.stdout)))} lines are active")
 
@@ -192,7 +132,7 @@ def judge_global_as(gateway: Gateway, answers: Answers) -> Verdict:
     answer = answers[0]
     if answer.rc != 0 or "set " not in answer.stdout:
         return unknown("the gateway did not show its configuration")
-    found = [line.removeprefix(_GLOBAL_AS).split()[0] for line in current_lines(answer.stdout) if line.startswith(_GLOBAL_AS)]
+    found = [line.removeprefix(GLOBAL_AS).split()[0] for line in current_lines(answer.stdout) if line.startswith(GLOBAL_AS)]
     if found and str(gateway.asn) not in found:
         return unmet(f"the gateway's AS is {found[0]}, the site says {gateway.asn}", permanent=True)
     zone = f"set security zones security-zone {gateway.zone} "
@@ -230,7 +170,3 @@ def rendered(site: Site, cluster: Cluster) -> str:
     lines: list[str] = [*wanted(site, cluster), *(f'{line} "<{secret.ref}>"' for line, secret in secrets(site, cluster))]
     return "".join(f"{line}\n" for line in lines)
 
-
-def as_evidence(new: Iterable[str]) -> list[dict[str, Any]]:
-    """A difference for the plan's JSON."""
-    return [{"add": line} for line in new]
