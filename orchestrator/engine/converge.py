@@ -219,8 +219,12 @@ class _Attempt:
         return self.acted
 
     def _quiet_after_once(self, resolved: bool) -> bool:
-        """Before a once-only action could be started again: give the first one's effect its time to show. -> goal met"""
-        if resolved or not any(action.once for action in self.unsettled.values()):
+        """Before a once-only action could be started again: give the first one's effect its time to show. -> goal met
+
+        Where other actions follow it, the step's goal cannot tell whether it took effect: a person must.
+        """
+        cut_short = [index for index, action in self.unsettled.items() if action.once]
+        if resolved or not cut_short:
             return False
         self.context.active[self.step.id] = "waits whether an action that was cut short took effect"
         found = self._wait(self.step.goal, max(self.step.settle, self.step.goal.within), frozenset({State.MET}))
@@ -228,6 +232,8 @@ class _Attempt:
             raise self.interrupted(f"while the outcome of {self.step.id} was awaited")
         if found.verdict.state is State.UNKNOWN:
             raise self._outcome_unknown(found)
+        if not found.verdict.met and any(not isinstance(action, Await) for action in self.step.actions[cut_short[0] + 1 :]):
+            raise self._outcome_unknown(found, "a once-only action was cut short, and the goal cannot tell whether it took effect")
         return found.verdict.met
 
     def _refuse_unconfirmed(self) -> None:
