@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -80,9 +80,15 @@ def _ask(answers: Answers, question: Question) -> Answers:
     if words[0] == "nodes":
         return replace(answers, nodes=(*answers.nodes, *(new.node(one) for one in said.split())))
     if words[0] == "node":
-        changed = tuple(replace(one, **{words[2]: said}) if one.name == words[1] else one for one in answers.nodes)
+        changed = tuple(_with(one, words[2], said) if one.name == words[1] else one for one in answers.nodes)
         return replace(answers, nodes=changed)
-    return replace(answers, **{words[0]: said})
+    changed_answers: Answers = _with(answers, words[0], said)
+    return changed_answers
+
+
+def _with(record: Any, name: str, value: str) -> Any:
+    """The record with one text changed, whose name comes from a Question."""
+    return replace(record, **{name: value})
 
 
 def _write(shared: Shared, folder: Path, files: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -157,9 +157,15 @@ class Room:
     @cached_property
     def clock(self) -> Clock:
         """Wall time."""
-        from orchestrator.adapters.clock import WallClock
+        from orchestrator.adapters.clock import SystemClock
 
-        return WallClock()
+        return SystemClock()
+
+    def records(self) -> Sequence[Mapping[str, Any]]:
+        """The journal's records, oldest first; none where there is no journal yet. Writes nothing."""
+        from orchestrator.adapters.journal import records_of
+
+        return records_of(self.state_dir / "journal")
 
     def know_secrets(self) -> None:
         """Register every secret of the site that is there, so that it is masked wherever it turns up."""

@@ -54,7 +54,7 @@ class Live:
             self.running[key].doing = _doing(data)
         elif kind == "action.ended" and key in self.running:
             self.running[key].doing = ""
-        elif kind == "check.asked" and key:
+        elif kind in ("check.asked", "gate.waiting") and key:
             row = self.running.setdefault(key, Running(now))
             row.check, row.observed = str(data.get("title", "")), str(data.get("reason") or data.get("verdict", ""))
             row.left, row.left_at = data.get("left"), now
@@ -92,7 +92,7 @@ def line(event: Event, paint: Paint, *, verbose: bool = False) -> str | None:
             return paint(f"‖ {name}  {data.get('question', 'waits for a person')}", "yellow")
         case "action.started":
             return paint(f"    {name}: {short(_doing(data), 200)}", "dim")
-        case "check.asked" if data.get("verdict") != "MET":
+        case "check.asked" | "gate.waiting" if data.get("verdict") != "MET":
             return paint(f"    {name}: waiting for {data.get('title')}: {short(str(data.get('reason')), 120)} ({span(float(data.get('left') or 0))} left)", "dim")
         case "gate.met":
             return paint(f"  ✓ gate {data.get('title', data.get('check'))}", "dim")

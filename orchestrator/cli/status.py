@@ -1,0 +1,62 @@
+"""`bootstrap status`: where the weeks stand, from the journal alone; and what ends before the plan does."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.options import output
+from orchestrator.cli.shared import Room, Shared, dump
+
+PLAN_DAYS = 70
+
+
+@click.command()
+@output("json", "yaml")
+@click.pass_obj
+def status(shared: Shared, form: str) -> None:
+    """Show where the weeks stand: phases, what runs or waits, the last failure's card, warnings. Asks no platform."""
+    from orchestrator.engine import api
+    from orchestrator.report.paint import Paint
+    from orchestrator.report.status import status as status_text
+
+    room = shared.room
+    now = datetime.now(UTC)
+    standing = api.status_of(room.subject, room.records(), now)
+    warnings = expiring(room, now)
+    document = standing.to_json() | {"site": room.site.name, "warnings": list(warnings)}
+    if form == "text":
+        shared.data(status_text(document, Paint(shared.color and sys.stdout.isatty()), warnings=warnings, verbose=shared.verbose))
+    else:
+        shared.data(dump(form, document))
+
+
+def expiring(room: Room, now: datetime) -> tuple[str, ...]:
+    """Client certificates in the state folder that end before the plan does (70 days)."""
+    files = sorted(path for name in ("kubeconfig", "talosconfig") for path in (room.state_dir / "clusters").glob(f"*/{name}"))
+    found = []
+    for path in files:
+        end = _end_of(path)
+        if end is not None and end < now + timedelta(days=PLAN_DAYS):
+            what = f"the client certificate in clusters/{path.parent.name}/{path.name}"
+            found.append(f"{what} {'ended' if end < now else 'ends'} {end:%Y-%m-%d}; bootstrap up --phase talos@{path.parent.name} makes it anew")
+    return tuple(found)
+
+
+def _end_of(path: Path) -> datetime | None:
+    """When the earliest certificate in a kubeconfig or talosconfig ends."""
+    import base64
+    import re
+
+    from cryptography import x509
+
+    ends = []
+    for match in re.finditer(r"(?:client-certificate-data|crt): ([A-Za-z0-9+/=]+)", path.read_text()):
+        try:
+            ends.append(x509.load_pem_x509_certificate(base64.b64decode(match[1])).not_valid_after_utc)
+        except ValueError:
+            continue
+    return min(ends, default=None)
