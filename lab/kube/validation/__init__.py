@@ -1,0 +1,1 @@
+"""Validation of built-in kinds, in the words of k8s.io/kubernetes/pkg/apis/*/validation (v1.33)."""
