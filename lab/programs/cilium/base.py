@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.cilium.attach import Cilium
-from lab.domain import cilium_of
 from lab.helm import catalog, goyaml
 from lab.helm import values as val
 from lab.helm.charts import Chart, ChartError
@@ -42,7 +41,8 @@ class Client:
     @property
     def inside(self) -> Cilium | None:
         """Cilium in that cluster, where it answers."""
-        return cilium_of(self.target.lab) if self.target.lab is not None and not self.target.problem else None
+        found: Cilium | None = self.target.lab.cilium if self.target.lab is not None and not self.target.problem else None
+        return found
 
     def helm(self) -> Helm:
         """Helm actions on the cluster."""
