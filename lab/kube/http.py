@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ from lab.kube.wire import ConnectionCutError, Req, Resp, Stream, Upgrade, User
 Handler = Callable[[Req], Awaitable[Resp | Stream | Upgrade]]
 TokenReader = Callable[[str], User | None]
 
+LOG = logging.getLogger("lab.kube.http")
 HEAD_LIMIT_BYTES = 1 << 20  # Go's http.DefaultMaxHeaderBytes
 BODY_LIMIT_BYTES = 3 << 20  # kube-apiserver's MaxRequestBodyBytes, 3 MiB (1.33)
 MULTIPLE = "\n"  # joins repeated Impersonate-* headers, whose values may hold commas
@@ -129,7 +131,7 @@ class HttpServer:
             except UnauthorizedError:
                 answer: Resp | Stream | Upgrade = unauthorized()
             else:
-                answer = await self.handler(req)
+                answer = await self._handle(req)
             if isinstance(answer, Resp):
                 send(writer, answer, close=close, bodiless=req.method == "HEAD")
                 if writer.transport.get_write_buffer_size() > 1 << 16:
@@ -142,6 +144,16 @@ class HttpServer:
             else:
                 await answer.run(req, reader, writer)
                 return
+
+    async def _handle(self, req: Req) -> Resp | Stream | Upgrade:
+        """The handler's answer; a bug in it is 500, as the real server's panic handler answers."""
+        try:
+            return await self.handler(req)
+        except ConnectionCutError:
+            raise
+        except Exception as error:  # one request must not end the connection of all
+            LOG.exception("%s %s", req.method, req.path)
+            return status_answer(500, "InternalError", f"Internal error occurred: {error!r}")
 
     def _authenticate(self, req: Req, peer: dict[str, Any] | None) -> User | None:
         """The certificate's user, else the token's; None without a credential. Raises UnauthorizedError."""
@@ -306,13 +318,18 @@ async def _pump(writer: asyncio.StreamWriter, answer: Stream) -> None:
 
 def unauthorized() -> Resp:
     """What a real server answers to a bad credential."""
+    return status_answer(401, "Unauthorized", "Unauthorized")
+
+
+def status_answer(code: int, reason: str, message: str) -> Resp:
+    """A failure as a Status."""
     status = {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": "Unauthorized",
-        "reason": "Unauthorized",
-        "code": 401,
+        "message": message,
+        "reason": reason,
+        "code": code,
     }
-    return Resp(401, json.dumps(status).encode(), {"content-type": "application/json"})
+    return Resp(code, json.dumps(status).encode(), {"content-type": "application/json"})
