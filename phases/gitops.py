@@ -63,6 +63,7 @@ class _Builder:
             hint=f"git ls-remote {self.site.git.url}",
             causes=("the token or key is not accepted", "the repository does not exist yet"),
             within=self.site.timing.reachable,
+            hears_silence=True,
         )
 
     def layout(self) -> Step:

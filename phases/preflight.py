@@ -15,7 +15,7 @@ from orchestrator.model.action import MakeSecret, WriteFile
 from orchestrator.model.check import Answers, Check
 from orchestrator.model.phase import Phase, Step
 from orchestrator.model.query import FileRead, GitRead, Secret, SecretRead, StoreHead, Workstation
-from orchestrator.model.setlines import awaits_confirmation
+from orchestrator.model.setlines import awaits_confirmation, newest_commit
 from orchestrator.model.verdict import Verdict, met, unknown, unmet
 from orchestrator.tools import factory, git, junos, kube, talosctl, workstation
 from orchestrator.tools.answers import careful, dig, digest
@@ -136,6 +136,7 @@ def _repository(site: Site, name: str) -> Check:
         hint=f"git ls-remote {site.git.url}",
         causes=("the repository does not exist yet: create it, empty", "the credentials are not accepted"),
         within=site.timing.unknown,
+        hears_silence=True,
     )
 
 
@@ -325,7 +326,7 @@ def judge_bucket(answers: Answers) -> Verdict:
 def judge_quiet(answers: Answers) -> Verdict:
     """Nobody's commit waits for its confirmation."""
     answer = answers[0]
-    if answer.rc != 0 or not answer.stdout.strip():
+    if answer.rc != 0 or not newest_commit(answer.stdout).lstrip().startswith("0 "):
         return unknown("the gateway did not show its commits")
     return unmet("a change waits for its confirmation") if awaits_confirmation(answer.stdout) else met("no change is pending")
 

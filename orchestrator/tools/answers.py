@@ -98,8 +98,10 @@ def refused(answer: Answer) -> Verdict | None:
     """UNKNOWN where the API answered neither with the object nor with its absence."""
     if answer.unreachable is not None:
         return unknown(answer.unreachable)
-    if answer.status in (200, 201, 404) or (answer.status is None and answer.body is not None):
+    if answer.status == 404:
         return None
+    if answer.status in (None, 200, 201):
+        return None if isinstance(answer.body, Mapping) else unknown("the API's answer is no object")
     return unknown(f"the API answered {answer.status}: {dig(answer.body, 'message', default='no message')}")
 
 

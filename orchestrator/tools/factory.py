@@ -71,6 +71,8 @@ def judge_offer(site: Site, answers: Answers) -> Verdict:
     for answer in answers:
         if answer.status != 200 or not isinstance(answer.body, list):
             return unknown(f"the factory answered {answer.status}")
+    if not all(isinstance(version, str) and version.startswith("v") for version in offered.body):
+        return unknown("the factory's versions cannot be read")
     if site.versions.talos not in offered.body:
         return unmet(f"the factory has no Talos {site.versions.talos}", permanent=True)
     names = {dig(extension, "name") for extension in catalogue.body}

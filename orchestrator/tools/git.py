@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -51,19 +52,19 @@ def judge_files(accepted: Accepted, answers: Answers) -> Verdict:
     return met(f"{len(accepted)} files{kept}", drift=drift)
 
 
+_REFUSED = re.compile(r"authentication failed|permission denied|could not read username|access denied|not found|does not exist|\b40[134]\b", re.IGNORECASE)
+
+
 def judge_readable(answers: Answers) -> Verdict:
-    """The repository answers with the credentials of the site. Answer: GitRead."""
-    body = answers[0].body
-    if not isinstance(body, Mapping) or "head" not in body:
+    """The repository answers with the credentials of the site. Answer: GitRead; its silence is heard for git's own words."""
+    answer = answers[0]
+    if answer.unreachable is not None:
+        if _REFUSED.search(answer.unreachable):
+            return unmet(answer.unreachable, permanent=True)
+        return unknown(answer.unreachable)
+    if not isinstance(answer.body, Mapping) or "head" not in answer.body:
         return unknown("the repository could not be read")
-    return met(f"head {str(body['head'])[:8]}" if body["head"] else "empty")
-
-
-def drifted(accepted: Accepted, answers: Answers) -> Verdict:
-    """Nobody changed a file of ours. Answer: GitRead."""
-    verdict = judge_files(accepted, answers)
-    changed = verdict.evidence.get("drift") or []
-    return unmet(f"changed by somebody else: {', '.join(changed)}", drift=changed) if verdict.met and changed else verdict
+    return met(f"head {str(answer.body['head'])[:8]}" if answer.body["head"] else "empty")
 
 
 def forge(git: Git) -> HttpGet | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from inventory.model import Cluster, Gateway, Site
 from orchestrator.model.check import Answers
 from orchestrator.model.query import JunosShow, Secret
-from orchestrator.model.setlines import GLOBAL_AS, awaits_confirmation, current_lines, missing, settled
+from orchestrator.model.setlines import GLOBAL_AS, awaits_confirmation, current_lines, missing, newest_commit, settled
 from orchestrator.model.verdict import Verdict, met, unknown, unmet
 from orchestrator.tools.answers import dig, listed
 
@@ -117,7 +117,7 @@ def judge_configured(lines: tuple[str, ...], keys: tuple[str, ...], answers: Ans
     configuration, commits = answers
     if configuration.rc != 0 or ("set version" not in configuration.stdout and "set system" not in configuration.stdout):
         return unknown("the gateway did not show its configuration")
-    if commits.rc != 0 or not commits.stdout.strip():
+    if commits.rc != 0 or not newest_commit(commits.stdout).lstrip().startswith("0 "):
         return unknown("the gateway did not show its commits")
     new = missing(lines, keys, configuration.stdout)
     if new:

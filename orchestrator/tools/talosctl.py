@@ -488,7 +488,9 @@ def judge_no_diagnostics(nodes: tuple[Node, ...], answers: Answers) -> Verdict:
 def judge_talosconfig(site: Site, cluster: Cluster, answers: Answers) -> Verdict:
     """The file has the cluster's context and endpoints. Answers: FileRead, `config info`."""
     file, info = answers
-    if not dig(file.body, "exists"):
+    if not isinstance(dig(file.body, "exists"), bool):
+        return unknown("the talosconfig cannot be read")
+    if not file.body["exists"]:
         return unmet("there is no talosconfig of this cluster here")
     if info.unreachable is not None:
         return unknown(info.unreachable)
