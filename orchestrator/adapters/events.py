@@ -19,6 +19,7 @@ from typing import Any
 SCHEMA = 1
 MOST_BYTES = 256 << 20  # of one file; beyond it what is only progress is left out
 MOST_WAITING = 20_000  # events that a slow listener may be behind
+PATIENCE = 5.0  # seconds that the end of a run waits for a listener
 PROGRESS = frozenset({"check.asked", "check.met", "gate.waiting", "run.heartbeat"})
 Event = Mapping[str, Any]
 Listener = Callable[[Event], None]
@@ -76,14 +77,15 @@ class EventLog:
         self._put(event)
 
     def close(self) -> None:
-        """Write nothing more; return when the listeners have had everything."""
+        """Write nothing more; return when the listeners have had everything, or are stuck."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
         if self._listeners:
-            self._waiting.put(None)
-            self._thread.join()
+            with suppress(queue.Full):
+                self._waiting.put(None, timeout=PATIENCE)
+                self._thread.join(PATIENCE)
         os.close(self._handle)
 
     def _put(self, event: dict[str, Any]) -> None:

@@ -15,6 +15,9 @@ from orchestrator.engine.transitions import PHASES, RUNS, STEPS, PhaseState, Run
 from orchestrator.model.ports import Child
 
 Record = Mapping[str, Any]
+_OF_STEPS = frozenset(event for _, event in STEPS)
+_OF_PHASES = frozenset(event for _, event in PHASES) | {"gate.met", "gate.failed"}
+_OF_RUNS = frozenset(event for _, event in RUNS)
 
 
 @dataclass(slots=True)
@@ -46,7 +49,7 @@ class ActionView:
 class StepView:
     """A step as the journal tells. `actions` are those of the last attempt."""
 
-    state: str = StepState.PENDING
+    state: str = StepState.PENDING.value
     attempt: int = 0
     run: str = ""
     digest: str = ""
@@ -74,7 +77,7 @@ class StepView:
 class PhaseView:
     """A phase instance as the journal tells."""
 
-    state: str = PhaseState.PENDING
+    state: str = PhaseState.PENDING.value
     run: str = ""
     started_at: str | None = None
     ended_at: str | None = None
@@ -88,7 +91,7 @@ class RunView:
     """One run. `plan` is the id of the saved plan that was its ceiling."""
 
     run: str
-    state: str = RunState.NONE
+    state: str = RunState.NONE.value
     command: str = ""
     choice: Mapping[str, Any] = field(default_factory=dict)
     plan: str | None = None
@@ -117,14 +120,13 @@ class View:
         self.count = record["seq"]
         self.head = record["hash"]
         kind: str = record["kind"]
-        room = kind.partition(".")[0]
-        if room in ("step", "action", "undo"):
+        if kind in _OF_STEPS:
             self._step(kind, record)
-        elif room == "phase" or room == "gate":
+        elif kind in _OF_PHASES:
             self._phase(kind, record)
-        elif room == "run":
+        elif kind in _OF_RUNS:
             self._run(kind, record)
-        elif room == "decision":
+        elif kind.startswith("decision."):
             self._decision(kind, record)
 
     def step(self, name: str) -> StepView:

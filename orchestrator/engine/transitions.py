@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from types import MappingProxyType
 
 from orchestrator.model.errors import StateError
 
@@ -56,7 +55,8 @@ Table = Mapping[tuple[str, str], str]
 
 
 def _table(rows: Iterable[tuple[Iterable[str], str, str]]) -> Table:
-    return MappingProxyType({(state, event): then for states, event, then in rows for state in states})
+    """Plain strings: an enum's hash is slow, and a journal's fold looks here for each record."""
+    return {(str(state), event): str(then) for states, event, then in rows for state in states}
 
 
 _R, _P, _S = RunState, PhaseState, StepState
@@ -101,7 +101,7 @@ STEPS: Table = _table(
         (tuple(_S), "step.skipped", _S.SKIPPED),
     )
 )
-TABLES: Mapping[str, Table] = MappingProxyType({"Run": RUNS, "Phase": PHASES, "Step": STEPS})
+TABLES: Mapping[str, Table] = {"Run": RUNS, "Phase": PHASES, "Step": STEPS}
 EVENTS = frozenset(event for table in TABLES.values() for _, event in table)
 
 
