@@ -185,6 +185,7 @@ class Informer:
             known = kind_of(self.gvr)
             if known:
                 obj = {"apiVersion": known[0], "kind": known[1], **obj}
+        obj["metadata"].pop("managedFields", None)  # half of many an object, and nothing that a controller asks for
         if self._project is not None:
             obj = self._project(obj)
         if old is not None:

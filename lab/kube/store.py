@@ -82,7 +82,7 @@ class Collection:
         space[stored.name] = stored
         if not known:
             self.count += 1
-        for view in ("", stored.namespace):
+        for view in {"", stored.namespace}:
             lists = self._sorted.get(view)
             if lists is not None:
                 self._place(lists, stored, known)

@@ -115,8 +115,6 @@ def exec_upgrade(wants: Wants, run: Run) -> Upgrade:
         protocol = choose(req, EXEC_PROTOCOLS)
         accept(req, writer, protocol)
         socket = Socket(reader, writer)
-        for channel in (STDIN, STDOUT, STDERR):
-            await socket.send(bytes([channel]))  # an empty frame opens each channel, as the real server does
         # Only v5 can say that stdin has ended; with older ones there is no end to wait for.
         stdin = await _stdin(socket) if wants.stdin and protocol.startswith("v5") else b""
         result = await run(stdin)
