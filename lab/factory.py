@@ -192,10 +192,20 @@ class Factory:
         if match := re.fullmatch(r"/schematics/([0-9a-f]{64})", req.path):
             stored = self.schematics.get(match[1])
             return (_text(200, stored) if stored else _text(404, "not found")), False
+        if script := re.fullmatch(r"/pxe/(?P<id>[0-9a-f]{64})/(?P<version>[^/]+)/(?P<path>[a-z]+-(?P<arch>amd64|arm64)[a-z-]*)", req.path):
+            known = script["id"] in self.schematics and script["version"] in VERSIONS
+            return (_text(200, _ipxe(script)) if known else _text(404, "not found")), False
         if image := IMAGE_PATH.fullmatch(req.path):
             known = image["id"] in self.schematics and image["version"] in VERSIONS
             return (_text(200, "") if known else _text(404, "not found")), False
         return _text(404, "not found"), False
+
+
+def _ipxe(script: re.Match[str]) -> str:
+    """The boot script of a schematic, as the factory's PXE frontend writes it."""
+    base = f"https://pxe.factory.talos.dev/image/{script['id']}/{script['version']}"
+    kernel = f"kernel {base}/kernel-{script['arch']} talos.platform=metal console=tty0 init_on_alloc=1 slab_nomerge pti=on"
+    return f"#!ipxe\n\nimgfree\n{kernel}\ninitrd {base}/initramfs-{script['arch']}.xz\nboot\n"
 
 
 def _extension(name: str, version: str) -> dict[str, str]:

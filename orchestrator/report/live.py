@@ -92,7 +92,7 @@ def line(event: Event, paint: Paint, *, verbose: bool = False) -> str | None:
             return paint(f"‖ {name}  {data.get('question', 'waits for a person')}", "yellow")
         case "action.started":
             return paint(f"    {name}: {short(_doing(data), 200)}", "dim")
-        case "check.asked" | "gate.waiting" if data.get("verdict") != "MET":
+        case "check.asked" | "gate.waiting" if data.get("verdict") != "MET" and data.get("left"):
             return paint(f"    {name}: waiting for {data.get('title')}: {short(str(data.get('reason')), 120)} ({span(float(data.get('left') or 0))} left)", "dim")
         case "gate.met":
             return paint(f"  ✓ gate {data.get('title', data.get('check'))}", "dim")
