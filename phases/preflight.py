@@ -11,7 +11,7 @@ from typing import Literal
 
 from inventory.model import Gateway, Node, Site
 from inventory.references import SecretRef
-from orchestrator.model.action import MakeSecret, WriteFile
+from orchestrator.model.action import GitCommit, MakeSecret, WriteFile
 from orchestrator.model.check import Answers, Check
 from orchestrator.model.phase import Phase, Step
 from orchestrator.model.query import FileRead, GitRead, Secret, SecretRead, StoreHead, Workstation
@@ -20,7 +20,7 @@ from orchestrator.model.verdict import Verdict, met, unknown, unmet
 from orchestrator.tools import factory, git, junos, kube, talosctl, workstation
 from orchestrator.tools.answers import careful, dig, digest
 from orchestrator.tools.talosctl import NodeState
-from phases import talos
+from phases import repository, talos
 
 DAYS = "1"
 Recipe = Literal["password", "ca"]
@@ -36,13 +36,13 @@ def phase(site: Site) -> Phase:
         week=1,
         days=DAYS,
         needs=(),
-        steps=(*_shared_secrets(site), _passed(site)),
-        gates=(_machines(site), _repository(site, "preflight/repository-still"), *_gateway_gates(site)),
+        steps=(*_shared_secrets(site), *_new_repository(site), _root(site), _passed(site)),
+        gates=(_machines(site), _repository(site, "preflight/repository-answers"), *_gateway_gates(site)),
         preconditions=(
             *here(site),
             _credentials(site),
             *_forge(site),
-            _repository(site, "preflight/repository"),
+            *_given_repository(site),
             *_store(site),
             _offer(site),
             *_gateway_before(site),
@@ -56,7 +56,7 @@ def phase(site: Site) -> Phase:
 
 def of_workstation(site: Site) -> tuple[Check, ...]:
     """What `bootstrap doctor` asks."""
-    return (*here(site), _credentials(site), *_forge(site), _repository(site, "preflight/repository"))
+    return (*here(site), _credentials(site), *_forge(site), *_given_repository(site))
 
 
 def here(site: Site) -> tuple[Check, ...]:
@@ -75,14 +75,14 @@ def here(site: Site) -> tuple[Check, ...]:
             title=f"{', '.join(names)} to be on PATH",
             ask=workstation.on_path(site),
             judge=careful(partial(workstation.judge_on_path, names)),
-            hint="install what is missing at the versions of the site",
+            hint="bootstrap doctor",
         ),
         Check(
             id="preflight/versions",
             title="the programs to have the pinned versions",
             ask=workstation.VERSIONS,
             judge=careful(partial(workstation.judge_versions, site)),
-            hint=f"talosctl {site.versions.talos}, helm {site.versions.helm}, cilium {site.versions.cilium_cli}, flux {site.versions.flux}",
+            hint="bootstrap doctor",
             causes=("a newer talosctl generates configurations that older nodes refuse",),
             source="foundation.md 0",
         ),
@@ -119,12 +119,17 @@ def _forge(site: Site) -> tuple[Check, ...]:
             id="preflight/token",
             title="the Git token to be in scope and to last",
             ask=(query, Workstation()),
-            judge=careful(partial(git.judge_forge, site.git, None)),
+            judge=careful(partial(git.judge_token, site.git)),
             hint="make a token with scope repo (classic), or Administration and Contents read/write on the repository",
             causes=("the token expired", "it belongs to another organisation"),
             source="gitops-storage.md 3",
         ),
     )
+
+
+def _given_repository(site: Site) -> tuple[Check, ...]:
+    """Where no forge makes the repository it has to be there."""
+    return (_repository(site, "preflight/repository-given"),) if git.forge(site.git) is None else ()
 
 
 def _repository(site: Site, name: str) -> Check:
@@ -279,6 +284,52 @@ def _made(name: str, title: str, ref: SecretRef, recipe: Recipe, subject: str = 
             causes=("a secret that is made can only be kept at file: or op://",),
         ),
         actions=(MakeSecret(secret, recipe, subject=subject),),
+    )
+
+
+def _new_repository(site: Site) -> tuple[Step, ...]:
+    query = git.forge(site.git)
+    if query is None:
+        return ()
+    name = f"{site.git.owner}/{site.git.repository}"
+    return (
+        Step(
+            id="preflight/repository",
+            title=f"make the repository {name}, private",
+            days=DAYS,
+            goal=Check(
+                id="preflight/repository",
+                title=f"the forge to have {name}",
+                ask=(query,),
+                judge=careful(partial(git.judge_made, site.git)),
+                hint=f"git ls-remote {site.git.url}",
+                causes=("the token may not make repositories: make it by hand, empty", "it exists, and the token does not see it"),
+                within=site.timing.unknown,
+            ),
+            actions=(git.creation(site.git),),
+            holds=("git",),
+        ),
+    )
+
+
+def _root(site: Site) -> Step:
+    """The branch's first commit, so that clusters never race for it."""
+    path = f"{site.git.path.strip('/')}/README.md"
+    text = repository.readme(site)
+    return Step(
+        id="preflight/repository-root",
+        title=f"begin branch {site.git.branch}",
+        days=DAYS,
+        goal=Check(
+            id="preflight/repository-root",
+            title=f"{path} to be in the repository",
+            ask=(GitRead((path,)),),
+            judge=careful(partial(git.judge_files, {path: (text,)})),
+            hint=f"git ls-remote {site.git.url}",
+            within=site.timing.unknown,
+        ),
+        actions=(GitCommit("Begin the platform's repository", {path: text}),),
+        holds=("git",),
     )
 
 

@@ -44,6 +44,13 @@ def files(site: Site, cluster: Cluster) -> Mapping[str, str]:
     }
 
 
+def readme(site: Site) -> str:
+    """What the folder above the clusters' folders is for."""
+    rows = "".join(f"- `{flux.cluster_path(site.git, cluster.name)}/`: what Flux reconciles on {cluster.name}\n" for cluster in site.clusters)
+    layers = " <- ".join(LAYERS)
+    return f"# Clusters\n\n{rows}\nLayers, each waiting for the one before: {layers}.\nFiles written by bootstrap say so; a change made to one is kept, and shown as drift.\n"
+
+
 def folder(layer: str, cluster: str) -> str:
     """Where a layer of a cluster stands in the repository."""
     parents = {

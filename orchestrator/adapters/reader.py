@@ -42,7 +42,7 @@ MOST_TOOLS = 8  # programs that questions run at once
 
 def values(env: Mapping[str, Value], secrets: Secrets) -> dict[str, str]:
     """Names with their values; a secret is resolved here and lives for this one call. Raises SecretMissing."""
-    return {name: secrets.resolve(value.ref) if isinstance(value, Secret) else value for name, value in env.items()}
+    return {name: value.prefix + secrets.resolve(value.ref) if isinstance(value, Secret) else value for name, value in env.items()}
 
 
 class SiteReader:

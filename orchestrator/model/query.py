@@ -13,9 +13,10 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret by reference (`op://...`, `env:NAME`, `file:PATH`). `encode` says how the value goes to its place."""
+    """A secret by reference (`op://...`, `env:NAME`, `file:PATH`). `prefix` is put before the value where it goes: `Bearer `."""
 
     ref: str
+    prefix: str = ""
 
 
 Value = str | Secret

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from inventory.model import Git
+from orchestrator.model.action import HttpCall
 from orchestrator.model.check import Answers
-from orchestrator.model.query import HttpGet, Secret
+from orchestrator.model.query import HttpGet, Secret, Value
 from orchestrator.model.verdict import Verdict, met, unknown, unmet
 from orchestrator.tools.answers import dig
 
@@ -71,7 +73,18 @@ def forge(git: Git) -> HttpGet | None:
     """The question to the forge's API about the repository, with the token; None where the provider has no API that we know."""
     if git.provider == "git" or git.token is None:
         return None
-    return HttpGet(f"{api_base(git)}/repos/{git.owner}/{git.repository}", headers={"Authorization": Secret(str(git.token))})
+    return HttpGet(f"{api_base(git)}/repos/{git.owner}/{git.repository}", headers=_authorization(git))
+
+
+def creation(git: Git) -> HttpCall:
+    """Make the repository, private, empty. Source: POST /orgs/{org}/repos and /user/repos of GitHub and Gitea."""
+    owner = "user" if git.personal else f"orgs/{git.owner}"
+    body = json.dumps({"name": git.repository, "private": True, "auto_init": False})
+    return HttpCall("POST", f"{api_base(git)}/{owner}/repos", body, headers={**_authorization(git), "Content-Type": "application/json"})
+
+
+def _authorization(git: Git) -> dict[str, Value]:
+    return {"Authorization": Secret(str(git.token), prefix="token " if git.provider == "gitea" else "Bearer ")}
 
 
 def api_base(git: Git) -> str:
@@ -82,16 +95,26 @@ def api_base(git: Git) -> str:
     return "https://api.github.com" if parts.hostname == "github.com" else f"{parts.scheme}://{parts.netloc}/api/v3"
 
 
-def judge_forge(git: Git, now_iso: str | None, answers: Answers) -> Verdict:
-    """The token may do what flux bootstrap does, and outlives the plan. Answers: the forge's, Workstation."""
+def judge_made(git: Git, answers: Answers) -> Verdict:
+    """The forge has the repository. Answer: the forge's."""
     answer = answers[0]
-    if answer.status is None:
-        return unknown("the forge did not answer")
+    if answer.status == 404:
+        return unmet(f"the forge has no repository {git.owner}/{git.repository} that this token sees")
     if answer.status in (401, 403):
         return unmet(f"the forge refuses the token ({answer.status})", permanent=True)
-    if answer.status == 404:
-        return unmet(f"the forge shows no repository {git.owner}/{git.repository} to this token", permanent=True)
     if answer.status != 200 or not isinstance(answer.body, Mapping):
+        return unknown(f"the forge answered {answer.status}")
+    return met(f"{git.owner}/{git.repository} is there")
+
+
+def judge_token(git: Git, answers: Answers) -> Verdict:
+    """The token may do what flux bootstrap does, and has not ended. Answers: the forge's about the repository, Workstation.
+
+    A repository that is not there yet is made later; what the token may do stands in the headers all the same."""
+    answer, here = answers
+    if answer.status in (401, 403):
+        return unmet(f"the forge refuses the token ({answer.status})", permanent=True)
+    if answer.status not in (200, 404) or not isinstance(answer.body, Mapping):
         return unknown(f"the forge answered {answer.status}")
     headers = dig(answer.extra, "headers", default={})
     scopes = {scope.strip() for scope in str(headers.get("x-oauth-scopes", "")).split(",")} - {""}
@@ -100,7 +123,7 @@ def judge_forge(git: Git, now_iso: str | None, answers: Answers) -> Verdict:
     if dig(answer.body, "permissions", "push", default=True) is False:
         return unmet("the token may not push", permanent=True)
     ends = str(headers.get("github-authentication-token-expiration", ""))[:10]
-    today = str(now_iso or dig(answers[1].body, "now", default=""))[:10] if len(answers) > 1 or now_iso else ""
+    today = str(dig(here.body, "now", default=""))[:10]
     if ends and today and ends <= today:
-        return unmet(f"the token expired on {ends}", permanent=True)
+        return unmet(f"the token ended on {ends}", permanent=True)
     return met(f"token in scope{f', ends {ends}' if ends else ''}", expires=ends)

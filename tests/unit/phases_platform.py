@@ -353,6 +353,8 @@ class Platform:
         if "/pxe/" in url:
             return Answer(status=404, stdout="not found") if self.mood in ("sick", "maintenance") else Answer(status=200, stdout=f"#!ipxe\nkernel https://x/image/{factory.schematic_id(self.site)}/k\n")
         assert "/repos/" in url
+        if self.mood == "maintenance":
+            return Answer(status=404, body={"message": "Not Found"}, extra=headers)
         return Answer(status=200, body={"permissions": {"push": not sick}}, extra=headers)
 
     def _file(self, path: str) -> Answer:
