@@ -49,6 +49,7 @@ KEYS = {
     },
 }
 INSTALLER = re.compile(r"(?P<host>[^/]+)/(?:metal-installer|metal-installer-secureboot|installer)/(?P<id>[0-9a-f]{64}):(?P<version>\S+)")
+PXE_PATH = re.compile(r"/pxe/(?P<id>[0-9a-f]{64})/(?P<version>[^/]+)/metal-(?:amd64|arm64)(?:-secureboot)?")
 IMAGE_PATH = re.compile(r"/image/(?P<id>[0-9a-f]{64})/(?P<version>[^/]+)/(?P<file>[^/]+)")
 
 
@@ -195,6 +196,9 @@ class Factory:
         if script := re.fullmatch(r"/pxe/(?P<id>[0-9a-f]{64})/(?P<version>[^/]+)/(?P<path>[a-z]+-(?P<arch>amd64|arm64)[a-z-]*)", req.path):
             known = script["id"] in self.schematics and script["version"] in VERSIONS
             return (_text(200, _ipxe(script)) if known else _text(404, "not found")), False
+        if script := PXE_PATH.fullmatch(req.path):
+            known = script["id"] in self.schematics and script["version"] in VERSIONS
+            return (_text(200, _pxe(self.url, script["id"], script["version"])) if known else _text(404, "not found")), False
         if image := IMAGE_PATH.fullmatch(req.path):
             known = image["id"] in self.schematics and image["version"] in VERSIONS
             return (_text(200, "") if known else _text(404, "not found")), False
@@ -206,6 +210,12 @@ def _ipxe(script: re.Match[str]) -> str:
     base = f"https://pxe.factory.talos.dev/image/{script['id']}/{script['version']}"
     kernel = f"kernel {base}/kernel-{script['arch']} talos.platform=metal console=tty0 init_on_alloc=1 slab_nomerge pti=on"
     return f"#!ipxe\n\nimgfree\n{kernel}\ninitrd {base}/initramfs-{script['arch']}.xz\nboot\n"
+
+
+def _pxe(url: str, schematic: str, version: str) -> str:
+    """The iPXE script of an image. Source: image-factory, `GET /pxe/:schematic/:version/:path`."""
+    base = f"{url}/image/{schematic}/{version}"
+    return f"#!ipxe\n\nimgfree\nkernel {base}/kernel-amd64 talos.platform=metal console=tty0 init_on_alloc=1 slab_nomerge pti=on\ninitrd {base}/initramfs-amd64.xz\nboot"
 
 
 def _extension(name: str, version: str) -> dict[str, str]:
