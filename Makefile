@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: setup demo test check lint types rooms unit lab bench clean lock diagrams wheel-check
+.PHONY: setup demo test check lint types rooms unit lab bench clean lock diagrams wheel-check properties fuzz kill-anywhere
 
 setup: $(STAMP)
 
@@ -45,6 +45,16 @@ rooms: setup
 bench: setup
 	$(BIN)/python -m bench
 
+# The promises of docs/guarantees.md at full length; `make test` takes seeded samples of them. Each prints its counts.
+properties: setup
+	$(BIN)/python -m tests.proof.properties --cases 100000 --shards 2
+
+fuzz: setup
+	$(BIN)/python -m tests.proof.fuzz --cases 100000
+
+kill-anywhere: setup
+	$(BIN)/python -m tests.proof.kill_anywhere
+
 # The wheel, installed alone into an empty environment, rehearses from there.
 wheel-check: setup
 	rm -rf dist build/wheel && mkdir -p build
@@ -55,7 +65,7 @@ wheel-check: setup
 	cd build && PATH="$$(pwd)/wheel/bin:$$PATH" wheel/bin/bootstrap rehearse --until preflight
 
 diagrams: setup
-	$(BIN)/python -m tools.diagrams
+	PYTHONPATH=. $(BIN)/python docs/states.py
 
 # New pins with hashes. No index is named: pip's own configuration decides.
 lock: setup

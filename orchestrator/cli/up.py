@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,10 +150,10 @@ def _signals(stop: Stop, shared: Shared) -> Iterator[None]:
 
     def asked(number: int, frame: object) -> None:
         times = stop.request(143 if number == signal.SIGTERM else 130)
-        if times == 1:
-            click.echo("\nstopping at the next safe point; again to end what runs", err=True)
-        elif times == 2:
-            click.echo("\nending what runs", err=True)
+        said = {1: "stopping at the next safe point; again to end what runs", 2: "ending what runs"}.get(times)
+        if said is not None:
+            with suppress(OSError):
+                os.write(2, f"\n{said}\n".encode())  # a handler may run inside of a write: buffered streams refuse a second one
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
