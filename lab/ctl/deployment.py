@@ -193,16 +193,19 @@ class Deployments(Controller):
             return
         least = wanted - _unavailable(deployment)
         new_size = current["spec"].get("replicas", 0)
-        missing = new_size - current.get("status", {}).get("availableReplicas", 0)
+        missing = new_size - _available(current)
         budget = total_old + new_size - least - missing
+        if budget <= 0:
+            return
         ordered = sorted(old, key=lambda rs: str(rs["metadata"].get("creationTimestamp")))
         for rs in ordered:  # unhealthy ones cost no availability
-            idle = sizes[rs["metadata"]["name"]] - rs.get("status", {}).get("availableReplicas", 0)
+            idle = sizes[rs["metadata"]["name"]] - _available(rs)
             take = min(idle, budget)
             if take > 0:
                 sizes[rs["metadata"]["name"]] -= take
                 budget -= take
-        available = sum(rs.get("status", {}).get("availableReplicas", 0) for rs in (*old, current))
+        # a status lags behind its spec: what has been scaled away is not available for long
+        available = sum(min(_available(rs), rs["spec"].get("replicas", 0)) for rs in (*old, current))
         spare = available - least
         for rs in ordered:
             take = min(sizes[rs["metadata"]["name"]], spare)
@@ -370,6 +373,10 @@ def _complete(deployment: ReadOnly, sets: Sequence[ReadOnly], current: ReadOnly)
         and (status["availableReplicas"] or 0) == wanted
         and current["spec"].get("replicas", 0) == wanted
     )
+
+
+def _available(rs: ReadOnly) -> int:
+    return int(rs.get("status", {}).get("availableReplicas") or 0)
 
 
 def _strategy(deployment: ReadOnly) -> str:
