@@ -61,6 +61,8 @@ def build(
         faults=faults,
     )
     have = credentials or new_credentials(site)
+    for part in ("git", "gateway"):
+        (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
     world.bgp = BgpFabric(clock, world.random_for("bgp"), faults)
     world.factory = Factory(world, tcp_port=ports.get("factory", 0))
     world.git = _git(world, have, ports)
@@ -168,9 +170,7 @@ def _gateway(world: World, have: Credentials, ports: dict[str, int]) -> Any:
     device = JunosDevice(world.clock, world.random_for("gateway"), world.bgp, configuration(surroundings))
     keys = (_public(have.gateway_key),) if have.gateway_key else ()
     account = Account(have.gateway_password if gateway.password is not None else "", keys)
-    folder = world.dir / "gateway"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Gateway(device, folder, {gateway.user: account}, world.record, world.faults, ports.get("gateway", 0))
+    return Gateway(device, world.dir / "gateway", {gateway.user: account}, world.record, world.faults, ports.get("gateway", 0))
 
 
 def _cilium(world: World, cluster: LabCluster, meshes: Meshes) -> list[Controller]:

@@ -71,6 +71,7 @@ class LabCluster:
         self.port: KubePort = self.api.local(CONTROLLER)
         self.informers = Informers(self.port, self.clock)
         self.kubelet_host = Kubelets(self.port, self.clock, self.informers, seed=world.seed)
+        self.api.host = self.kubelet_host.behaviours
         self.kubelets: dict[str, Kubelet] = {}
         self.controllers: list[Controller] = []
         self.provisioners = Provisioners()
@@ -394,7 +395,7 @@ class LabCluster:
             if machine.hostname in self._asked or not machine.rotates_certificates or not self._belongs(machine):
                 continue
             if machine.hostname in self.kubelets and machine.kubelet_running:
-                user = self.api.local("kubelet", serving.kubelet_user(machine.hostname))
+                user = self.api.local(f"system:node:{machine.hostname}")
                 name = f"csr-{machine.uuid.replace('-', '')[:5]}"
                 await serving.request(user, machine.hostname, manifests.node_spec(machine).addresses, name)
                 self._asked.add(machine.hostname)

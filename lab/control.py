@@ -88,7 +88,8 @@ class Control:
     async def _call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         cwd = Path(await _text(reader))
         argv = [await _text(reader) for _ in range(int(await _text(reader)))]
-        env = dict((await _text(reader)).partition("=")[::2] for _ in range(int(await _text(reader))))
+        variables = [await _text(reader) for _ in range(int(await _text(reader)))]
+        env = {name: value for name, _, value in (v.partition("=") for v in variables)}
         stdin = base64.b64decode(await _text(reader))
         output = _Output(writer)
         call = Call(argv=argv, cwd=cwd, env=env, stdin=stdin, world=self.world, write=output.write)

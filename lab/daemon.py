@@ -105,7 +105,7 @@ class Daemon:
         self._shims()
         cache = folder / "cache"
         variables = {
-            "BOOTSTRAP_LAB": str(folder),
+            "LAB_DIR": str(folder),
             "KUBECONFIG": str(folder / "kubeconfig"),
             "KUBECACHEDIR": str(cache / "kube"),
             "HELM_CACHE_HOME": str(cache / "helm"),

@@ -17,7 +17,6 @@ from cryptography.x509.oid import NameOID
 
 from lab.ctl.base import Controller, Keys
 from lab.kube.port import KubeError, KubePort
-from lab.kube.wire import User
 
 if TYPE_CHECKING:
     from lab.kube.pki import ClusterCA
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
 GVR = "certificates.k8s.io/v1/certificatesigningrequests"
 SIGNER = "kubernetes.io/kubelet-serving"
 Object = dict[str, Any]
-
-
-def kubelet_user(node: str) -> User:
-    """As whom a kubelet speaks."""
-    return User(f"system:node:{node}", ("system:nodes", "system:authenticated"))
 
 
 def has_condition(request: Mapping[str, Any], kind: str) -> bool:

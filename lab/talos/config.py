@@ -31,8 +31,11 @@ class ConfigError(Exception):
     """What talosctl prints when it cannot take a config or a patch."""
 
 
-def load(text: str) -> list[Document]:
-    """The documents of a config or of a strategic merge patch. Raises ConfigError in Talos' words."""
+def load(text: str, *, flow: bool | None = None) -> list[Document]:
+    """The documents of a config or of a strategic merge patch. Raises ConfigError in Talos' words.
+
+    `flow` says whether a report of unknown keys is in JSON's style, where that is not to be seen from `text`.
+    """
     documents = _decode(text)
     for document in documents:
         if "kind" in document and "version" not in document:
@@ -40,8 +43,8 @@ def load(text: str) -> list[Document]:
             if kind not in DOCUMENT_KINDS:
                 raise ConfigError(f'"{kind}" "{version}": not registered')
         elif unknown := _unknown(document, CONFIG):
-            flow = text.lstrip().startswith("{")  # the report keeps the style of what was read
-            raise ConfigError(f"unknown keys found during decoding:\n{_render_unknown(unknown, flow)}\n")
+            style = text.lstrip().startswith("{") if flow is None else flow  # the report keeps the style of what was read
+            raise ConfigError(f"unknown keys found during decoding:\n{_render_unknown(unknown, style)}")
     return documents
 
 
@@ -54,6 +57,9 @@ def _decode(text: str) -> list[Document]:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         if error.problem and "mapping values" in error.problem and error.problem_mark:
             raise ConfigError(f"decode error: yaml: line {line}: mapping values are not allowed in this context") from None
+        if error.problem and error.problem.startswith("expected <block end>, but found '<scalar>'"):
+            # Go's scanner reads on into the next line and stumbles over its colon.
+            raise ConfigError(f"decode error: yaml: line {line + 1}: mapping values are not allowed in this context") from None
         raise ConfigError(f"decode error: yaml: line {line}: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"decode error: yaml: {error}") from None
@@ -144,7 +150,10 @@ def apply_patches(documents: list[Document], patches: Iterable[str]) -> tuple[li
     for text in patches:
         operations = _json_patch(text)
         if operations is None:
-            documents = _apply_documents(documents, load(_without_deletes_checked(text)), _decode(text))
+            load(_without_deletes(text), flow=text.lstrip().startswith("{"))
+            documents = _apply_documents(documents, _decode(text))
+        elif not documents:
+            continue  # only read, to see whether it can be
         elif len(documents) > 1:
             raise ConfigError("JSON6902 patches are not supported for multi-document machine configuration")
         else:
@@ -153,12 +162,12 @@ def apply_patches(documents: list[Document], patches: Iterable[str]) -> tuple[li
     return documents, as_json
 
 
-def _without_deletes_checked(text: str) -> str:
+def _without_deletes(text: str) -> str:
     """The patch without its deletions, which name keys that need no value, for the check of unknown keys."""
     return yaml.safe_dump_all([_clean(d) for d in _decode(text)])
 
 
-def _apply_documents(documents: list[Document], _checked: list[Document], patches: list[Document]) -> list[Document]:
+def _apply_documents(documents: list[Document], patches: list[Document]) -> list[Document]:
     result = list(documents)
     for patch in patches:
         place = next((i for i, d in enumerate(result) if _document_id(d) == _document_id(patch)), None)

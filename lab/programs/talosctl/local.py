@@ -41,8 +41,10 @@ def gen_config(call: Call) -> int:
     name, endpoint = call.args
     _check_endpoint(endpoint)
     bundle = _bundle(call)
-    call.err("generating PKI and tokens\n")
     flags = call.flags
+    for flag in ("config-patch", "config-patch-control-plane", "config-patch-worker"):
+        _patched(call, [], flags[flag])  # patches are read before anything is made
+    call.err("generating PKI and tokens\n")
     options = generate.Options(
         kubernetes=str(flags["kubernetes-version"]).removeprefix("v") or generate.DEFAULT_KUBERNETES,
         installer=flags["install-image"] or generate.DEFAULT_INSTALLER,
@@ -67,7 +69,7 @@ def gen_config(call: Call) -> int:
         for flag in ("config-patch", extra):
             documents = _patched(call, documents, flags[flag])
         texts[kind] = machineconfig.dump(documents)
-    texts["talosconfig"] = goyaml.dump(secrets.client_config(name, bundle)).rstrip("\n")
+    texts["talosconfig"] = goyaml.dump(secrets.client_config(name, bundle))
     _write_outputs(call, {t: texts[t] for t in types})
     return 0
 
@@ -328,7 +330,7 @@ def image_default(call: Call) -> int:
 
 def _save(path: Path, config: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, goyaml.dump(config).rstrip("\n"), 0o600)
+    _write(path, goyaml.dump(config), 0o600)
 
 
 def _write(path: Path, text: str, mode: int) -> None:

@@ -320,7 +320,6 @@ def _volume(name: str, kind: str, parent: str, signature: str, size: int, label:
         "label": label,
         "name": signature,
         "parent": parent,
-        "parent_dev_path": f"/dev/{parent}" if parent else "",
         "partition_label": partition,
         "pretty_size": pretty(size),
         "sector_size": 512,
