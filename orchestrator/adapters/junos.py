@@ -34,6 +34,7 @@ CONNECT_SECONDS = 15.0
 PROMPT = re.compile(r"(?:^|[\r\n])(?:\[edit[^\]]*\]\s*)?[\w.@-]+[>#%] ?$")
 LOCKED = ("configuration database locked", "could not lock", "exclusive")
 _SECRET = re.compile(r'((?:authentication-key|encrypted-password|secret) )("[^"]*"|\S+)')
+_ONE_LINE = re.compile(r"^(teardown|autonomous-system|local-as) (\d+) (.+)$")  # `display set` has a line for each part
 _COMMENT = re.compile(r"\s*## .*$")
 
 
@@ -84,13 +85,16 @@ def difference(compare: str) -> Difference:
                 stack.pop()
         else:
             (added if sign == "+" else removed).update(_lines(base, stack, text.rstrip(";")))
-    return Difference(frozenset(added), frozenset(removed))
+    both = added & removed  # a member that stays in a list: the whole list is taken away and added
+    return Difference(frozenset(added - both), frozenset(removed - both))
 
 
 def _lines(base: Sequence[str], stack: Sequence[str], leaf: str) -> list[str]:
-    """One set line, or one for each member of a `[ a b ]` list."""
+    """One set line, or one for each member of a `[ a b ]` list and for each part of what the device prints on one line."""
     listed = re.match(r"^(.*?)\s*\[ (.*) \]$", leaf)
     leaves = [leaf] if listed is None else [f"{listed[1]} {one}".strip() for one in listed[2].split()]
+    if joined := _ONE_LINE.match(leaf):
+        leaves = [f"{joined[1]} {joined[2]}", f"{joined[1]} {joined[3]}"]
     return [masked_line(" ".join(("set", *base, *stack, one))) for one in leaves]
 
 
@@ -167,21 +171,25 @@ class Gateway:
             self._refuse_surprises(planned, found, action)
             self._expect(shell.run("commit check"), "configuration check succeeds", log)
             self._expect(shell.run(f'commit confirmed {action.confirm_minutes} comment "{comment}"', within=120.0), "commit complete", log)
-            return self._confirm(comment, log, verified)
+            return self._confirm(comment, log, verified, shell)
         finally:
             shell.leave()
 
-    def _confirm(self, comment: str, log: Callable[[str], None], verified: Callable[[], tuple[bool, str]]) -> str:
-        """A new session proves that management works; then the sessions; then `commit`."""
+    def _confirm(self, comment: str, log: Callable[[str], None], verified: Callable[[], tuple[bool, str]], holder: _Shell | None = None) -> str:
+        """A new session proves that management works; then the sessions; then `commit`.
+
+        While `holder` has the exclusive lock nobody else may commit, not even another session of ours."""
         self.close()
         fresh = self._shell()
+        editing = holder or fresh
         try:
             came, why = verified()
+            if holder is None:
+                fresh.run("configure")
             if not came:
-                self._roll_back(fresh, log)
+                self._roll_back(editing, log)
                 raise GatewayFailed(f"the change was rolled back: {why}", silent=True)
-            fresh.run("configure")
-            self._expect(fresh.run(f'commit comment "{comment}"', within=120.0), "commit complete", log)
+            self._expect(editing.run(f'commit comment "{comment}"', within=120.0), "commit complete", log)
             return "committed and confirmed"
         finally:
             fresh.leave()
@@ -189,7 +197,6 @@ class Gateway:
     def _roll_back(self, shell: _Shell, log: Callable[[str], None]) -> None:
         """Do not wait for the device's own timer when it is plain that the change is not good."""
         with suppress(GatewayFailed):
-            shell.run("configure")
             shell.run("rollback 1")
             self._expect(shell.run('commit comment "bootstrap: rolled back"', within=120.0), "commit complete", log)
 
@@ -245,9 +252,6 @@ class Gateway:
         if "# " not in shell.prompt and not shell.prompt.endswith("#"):
             shell.leave()
             raise Locked(f"the configuration is locked: {_last(said)}", locked=True)
-        if "uncommitted changes" in said or "modified" in said:
-            shell.leave()
-            raise Locked("the shared candidate holds changes of somebody else", locked=True)
         return shell
 
     def _reading(self, *, fresh: bool) -> paramiko.SSHClient:
