@@ -25,7 +25,7 @@ from lab.kube.api import ApiServer
 from lab.kube.http import HttpServer
 from lab.kube.pki import ClusterCA
 from lab.kube.port import KubePort
-from lab.kube.wire import Fault, Req, RequestRecord, Resp, Stream, Upgrade, User
+from lab.kube.wire import Fault, Req, RequestRecord, Resp, Stream, Upgrade
 from lab.serving import Signer
 from lab.talos import secrets
 

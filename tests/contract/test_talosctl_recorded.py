@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lab import hardware, programs
+from inventory import load
+from lab import programs
 from lab.build import build
 from lab.machines import Membership, Service
 from lab.programs.call import Call, Result
 from lab.talos import secrets
-from lab.world import World
-from inventory import load
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 RECORDED = SHARED / "recorded" / "talosctl"
