@@ -169,9 +169,9 @@ class ApiServer:
         stored = self.store.get(resource.storage_key, namespace, name) if resource else None
         return self.model(resource).load(stored) if resource and stored else None
 
-    def local(self, user: str) -> LocalPort:
-        """A port in this process, for a controller; its name is its field manager."""
-        return LocalPort(self, user)
+    def local(self, user: str | User, manager: str = "") -> LocalPort:
+        """A port in this process, for a controller or a simulated program; `manager` (its name) is its field manager."""
+        return LocalPort(self, user, manager)
 
     def snapshot(self) -> Json:
         """The whole store as JSON values."""
@@ -426,7 +426,9 @@ class ApiServer:
     def _table(self, req: Req, model: Model, objs: list[Json], metadata: Json) -> Resp:
         from lab.kube import tables
 
-        made = tables.render(self.registry, model.resource, objs, req.query, metadata)
+        made = tables.render(
+            self.registry, model.resource, objs, req.query, metadata, now=self.clock.now()
+        )
         return Resp(200, gojson.dumps(made), dict(JSON_HEADERS))
 
     def _watch(
@@ -462,7 +464,12 @@ class ApiServer:
                 from lab.kube import tables
 
                 made = tables.render(
-                    self.registry, model.resource, [obj], req.query, {"resourceVersion": str(stored.version)}
+                    self.registry,
+                    model.resource,
+                    [obj],
+                    req.query,
+                    {"resourceVersion": str(stored.version)},
+                    now=self.clock.now(),
                 )
                 if not first[0]:
                     made.pop("columnDefinitions", None)

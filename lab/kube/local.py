@@ -28,9 +28,10 @@ def _refused(error: ApiError) -> KubeError:
 class LocalPort:
     """A KubePort on one server. Its requests are in no record; `user` is its field manager and its name in RBAC's eyes."""
 
-    def __init__(self, server: ApiServer, user: str) -> None:
-        self._server, self._manager = server, user
-        self._user = User(user, ("system:masters", "system:authenticated"))
+    def __init__(self, server: ApiServer, user: str | User, manager: str = "") -> None:
+        self._server = server
+        self._user = user if isinstance(user, User) else User(user, ("system:masters", "system:authenticated"))
+        self._manager = manager or self._user.name
 
     def _resource(self, gvr: str) -> tuple[Resource, Model]:
         resource = self._server.registry.by_gvr(gvr)
