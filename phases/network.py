@@ -169,7 +169,7 @@ class _Builder:
             ),
             actions=(
                 WriteFile(self.local.values, dump(self.values)),
-                Command(helm.forget_interrupted(self.name), within=LONG),
+                helm.forget_interrupted(self.name),
                 Command(helm.upgrade(self.site, self.name), within=within),
             ),
             settle=self.site.timing.cilium,

@@ -10,6 +10,7 @@ import json
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from typing import Any
 SCHEMA = 1
 MOST_BYTES = 256 << 20  # of one file; beyond it what is only progress is left out
 MOST_WAITING = 20_000  # events that a slow listener may be behind
+TOGETHER = 0.02  # seconds in which events are gathered, so that listeners do not take the processor from the run for each one
 PATIENCE = 5.0  # seconds that the end of a run waits for a listener
 PROGRESS = frozenset({"check.asked", "check.met", "gate.waiting", "run.heartbeat"})
 Event = Mapping[str, Any]
@@ -46,7 +48,8 @@ class EventLog:
         self._size = self._missed = 0
         self._closed = False
         self._listeners = tuple(listeners)
-        self._waiting: queue.Queue[Event | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._most_waiting = MOST_WAITING
         self._thread = threading.Thread(target=self._deliver, name="events", daemon=True)
         header = {"schema": SCHEMA, "run": run, "site": site, "at": _text(now())}
         self._put(header)
@@ -83,9 +86,8 @@ class EventLog:
                 return
             self._closed = True
         if self._listeners:
-            with suppress(queue.Full):
-                self._waiting.put(None, timeout=PATIENCE)
-                self._thread.join(PATIENCE)
+            self._waiting.put(None)
+            self._thread.join(PATIENCE)
         os.close(self._handle)
 
     def _put(self, event: dict[str, Any]) -> None:
@@ -101,19 +103,21 @@ class EventLog:
                 self._offer(event)
 
     def _offer(self, event: dict[str, Any]) -> None:
-        try:
-            if self._missed:
-                self._waiting.put_nowait({**event, "kind": "events.missed", "data": {"missed": self._missed}})
-                self._missed = 0
-            self._waiting.put_nowait(event)
-        except queue.Full:
+        if self._waiting.qsize() >= self._most_waiting:
             self._missed += 1
+            return
+        if self._missed:
+            self._waiting.put({**event, "kind": "events.missed", "data": {"missed": self._missed}})
+            self._missed = 0
+        self._waiting.put(event)
 
     def _deliver(self) -> None:
         while (event := self._waiting.get()) is not None:
             for listener in self._listeners:
                 with suppress(Exception):  # a view that fails must not end a run; the file has everything
                     listener(event)
+            if self._waiting.empty():
+                time.sleep(TOGETHER)
 
 
 def _text(at: datetime) -> str:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ PRIVATE_DIR = 0o700
 
 def private_dir(path: Path) -> None:
     """Make the folder and its missing parents, 0700."""
-    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+    missing = list(takewhile(lambda parent: not parent.exists(), (path, *path.parents)))
     for parent in reversed(missing):
         parent.mkdir(exist_ok=True)
         parent.chmod(PRIVATE_DIR)

@@ -343,7 +343,7 @@ class Journal:
                 record = migrations[number](dict(record))
             if record["kind"] == "journal.file":
                 record = {**record, "data": {**record["data"], "schema": SCHEMA}}
-            line, prev = _line({**record, "seq": seq, "prev": prev})
+            line, prev = line_of({**record, "seq": seq, "prev": prev})
             self._disk.append(handle, line)
         self._disk.sync(handle)
         self._disk.close(handle)
@@ -436,7 +436,7 @@ class Journal:
         at = self._now()
         prev = self._records[-1]["hash"] if self._records else ""
         record = {"at": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z", **event, "prev": prev, "seq": len(self._records) + 1}
-        line, record["hash"] = _line(record)
+        line, record["hash"] = line_of(record)
         if len(line) > _MOST_LINE_BYTES:
             raise StateError(f"a record of {len(line)} bytes is too long for the journal", hint="a bug: please report it")
         self._disk.append(self._handle, line)
@@ -501,7 +501,7 @@ class Journal:
             self._anchor_synced_at = time.monotonic()
 
 
-def _line(record: Record) -> tuple[bytes, str]:
+def line_of(record: Record) -> tuple[bytes, str]:
     """A record as its line, and its hash."""
     body = _encode({name: value for name, value in record.items() if name != "hash"}).encode()
     digest = hashlib.sha256(body).hexdigest()

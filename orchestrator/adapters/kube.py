@@ -26,6 +26,7 @@ from tenacity import (
 )
 
 from orchestrator.adapters.targets import KubeTarget
+from orchestrator.model.action import DeleteSelected
 from orchestrator.model.query import Answer, KubeDryRun, KubeGet, KubeList, KubeRaw
 
 JSON = "application/json"
@@ -88,6 +89,15 @@ class Cluster:
         """Delete an object; one that is not there is fine."""
         with suppress(KubeMissing):
             self._change("DELETE", manifest, within, {"propagationPolicy": "Background"}, None, JSON)
+
+    def delete_selected(self, action: DeleteSelected, within: float) -> None:
+        """Delete all objects of a kind with these labels."""
+
+        def once() -> dict[str, Any]:
+            path = self._path(action.api_version, action.kind, action.namespace, None, within)
+            return self._checked(self._request("DELETE", path, {"labelSelector": action.labels}, None, JSON, within))
+
+        self._retrying(within)(once)
 
     def approve(self, name: str, within: float) -> None:
         """Approve a CertificateSigningRequest, as `kubectl certificate approve` does."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from orchestrator.adapters.children import start_time
 from orchestrator.model.errors import LockHeld, StateError
 
+FRESH = 0.002  # seconds
 BEAT = 10.0  # seconds between two heartbeats
 SILENT = 120.0  # seconds without one after which an owner on another host counts as gone
 _MOST_BYTES = 1 << 16
@@ -97,6 +98,7 @@ class Lock:
         self._folder, self._path, self._handle = folder, folder / "lock", handle
         mine = os.fstat(handle)
         self._mine = (mine.st_dev, mine.st_ino)
+        self._looked = 0.0
         self._closed = threading.Event()
         self._beat = threading.Thread(target=self._beats, name="lock", daemon=True)
         self._beat.start()
@@ -127,13 +129,20 @@ class Lock:
             raise StateError(f"the lock in {folder} cannot be taken: {error.strerror or error}", hint=f"ls -ld {folder}; df -h {folder}") from error
 
     def check(self) -> None:
-        """Raises LockHeld when somebody else has taken the lock, or removed it."""
+        """Raises LockHeld when somebody else has taken the lock, or removed it.
+
+        A look is good for `FRESH`; a process that was stopped meanwhile finds that this time has passed.
+        """
+        now = time.monotonic()
+        if now - self._looked < FRESH:
+            return
         try:
             there: os.stat_result | None = self._path.lstat()
         except FileNotFoundError:
             there = None
         if there is None or (there.st_dev, there.st_ino) != self._mine:
             raise LockHeld(self._lost(), hint="bootstrap status")
+        self._looked = now
 
     def _lost(self) -> str:
         with suppress(StateError):
@@ -147,6 +156,7 @@ class Lock:
         self._closed.set()
         self._beat.join()
         with _guard(self._folder), suppress(LockHeld):
+            self._looked = 0.0
             self.check()
             self._path.unlink()
         os.close(self._handle)

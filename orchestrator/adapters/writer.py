@@ -27,6 +27,7 @@ from orchestrator.model.action import (
     ApproveCsrs,
     Await,
     Command,
+    DeleteSelected,
     GitCommit,
     HttpCall,
     JunosChange,
@@ -87,6 +88,9 @@ class SiteWriter:
                     return self._command(action, place, stopped, spawned)
                 case Objects():
                     text = self._objects(action)
+                case DeleteSelected():
+                    self._clusters[action.cluster].delete_selected(action, action.within.total_seconds() * self._scale)
+                    text = f"deleted what is {action.kind} with {action.labels}"
                 case GitCommit():
                     return self._repository.commit(action, lambda: None)
                 case JunosChange():

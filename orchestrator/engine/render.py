@@ -20,6 +20,7 @@ from orchestrator.model.action import (
     ApproveCsrs,
     Await,
     Command,
+    DeleteSelected,
     GitCommit,
     HttpCall,
     JunosChange,
@@ -131,6 +132,8 @@ def render(action: Action, facts: Facts = NO_FACTS) -> Json:
             return {"kind": "secret", "secret": plain(action.secret), "recipe": action.recipe, "subject": action.subject, "path": action.path}
         case Kubeconfig():
             return {"kind": "kubeconfig", **_without_type(action)}
+        case DeleteSelected():
+            return {"kind": "delete", **_without_type(action, target="object_kind")}
         case ApproveCsrs():
             return {"kind": "csrs", **_without_type(action)}
         case Mark():
@@ -158,6 +161,8 @@ def label(action: Action) -> str:
             return f"write {action.path}"
         case MakeSecret():
             return f"make {action.recipe} {action.secret.ref}"
+        case DeleteSelected():
+            return f"delete {action.kind} with {action.labels} in {action.cluster}"
         case ApproveCsrs():
             return f"approve serving certificates of {', '.join(action.nodes)}"
         case Mark():
@@ -172,10 +177,11 @@ def _seconds(value: timedelta) -> float:
     return value.total_seconds()
 
 
-def _without_type(action: Action) -> Json:
+def _without_type(action: Action, *, target: str = "kind") -> Json:
+    """The action's own fields; a field called `kind` (of an object) goes by the name `target`."""
     data: Json = plain(action)
     data.pop("type")
-    return data
+    return {target if name == "kind" else name: value for name, value in data.items()}
 
 
 def _command(action: Command) -> Json:

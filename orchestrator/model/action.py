@@ -55,6 +55,18 @@ class Objects:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteSelected:
+    """Deletion of all objects of a kind that carry these labels; none there is fine."""
+
+    cluster: str
+    api_version: str
+    kind: str
+    labels: str
+    namespace: str | None = None
+    within: timedelta = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
 class GitCommit:
     """Our files in the repository, in one commit on top of the branch's head. None removes a file of ours.
 
@@ -165,6 +177,7 @@ class Approval:
 Action = (
     Command
     | Objects
+    | DeleteSelected
     | GitCommit
     | JunosChange
     | HttpCall

@@ -100,10 +100,5 @@ def line(event: Event, paint: Paint, *, verbose: bool = False) -> str | None:
 
 
 def _doing(data: Mapping[str, Any]) -> str:
-    action = data.get("action") if isinstance(data.get("action"), Mapping) else data
-    assert isinstance(action, Mapping)
-    if isinstance(action.get("argv"), list):
-        return " ".join(str(part) for part in action["argv"])
-    what = action.get("kind") or data.get("what") or "action"
-    named = next((str(action[key]) for key in ("message", "url", "path", "title", "name", "question", "cluster") if action.get(key)), "")
-    return f"{what} {named}".strip()
+    """The action in a few words, as the engine calls it."""
+    return str(data.get("what") or "acts")

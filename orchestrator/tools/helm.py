@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from inventory.model import Site
+from orchestrator.model.action import DeleteSelected
 from orchestrator.model.check import Answers
 from orchestrator.model.query import Answer, KubeGet, ToolQuery
 from orchestrator.model.verdict import Verdict, met, unknown, unmet
@@ -39,11 +40,10 @@ def release_object(cluster: str) -> KubeGet:
     return KubeGet(cluster, "helm.toolkit.fluxcd.io/v2", "HelmRelease", RELEASE, NAMESPACE)
 
 
-def forget_interrupted(cluster: str) -> tuple[str, ...]:
+def forget_interrupted(cluster: str) -> DeleteSelected:
     """Drop the record of an interrupted install or upgrade, which would refuse every later one; the objects and the last
     good revision stay, and the next upgrade takes them over. Nothing matches when nothing was interrupted."""
-    labels = f"owner=helm,name={RELEASE},{_PENDING}"
-    return ("kubectl", "--kubeconfig", Local(cluster).kubeconfig, "--context", cluster, "-n", NAMESPACE, "delete", "secret", "-l", labels, "--ignore-not-found")
+    return DeleteSelected(cluster, "v1", "Secret", f"owner=helm,name={RELEASE},{_PENDING}", NAMESPACE)
 
 
 def upgrade(site: Site, cluster: str) -> tuple[str, ...]:

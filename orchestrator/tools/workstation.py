@@ -18,16 +18,13 @@ VERSIONS: tuple[ToolQuery, ...] = (
     ToolQuery(("helm", "version", "--short")),
     ToolQuery(("cilium", "version", "--client")),
     ToolQuery(("flux", "version", "--client", "-o", "json")),
-    ToolQuery(("kubectl", "version", "--client", "-o", "json")),
 )
 _FOUND = {
     "talosctl": re.compile(r"v(\d+\.\d+\.\d+)"),
     "helm": re.compile(r"v(\d+\.\d+\.\d+)"),
     "cilium": re.compile(r"cilium-cli: v(\d+\.\d+\.\d+)"),
     "flux": re.compile(r'"flux":\s*"v?(\d+\.\d+\.\d+)"'),
-    "kubectl": re.compile(r'"gitVersion":\s*"v(\d+\.\d+\.\d+)'),
 }
-KUBECTL_FLOOR = (1, 31)  # older ones speak protocols that later API servers dropped (lab.md 4)
 
 
 def programs(site: Site) -> tuple[str, ...]:
@@ -59,7 +56,7 @@ def judge_on_path(names: tuple[str, ...], answers: Answers) -> Verdict:
 
 
 def judge_versions(site: Site, answers: Answers) -> Verdict:
-    """talosctl is the cluster's version, cilium-cli the pin, helm and flux of the pinned minor, kubectl no older than its floor."""
+    """talosctl is the cluster's version, cilium-cli the pin, helm and flux of the pinned minor."""
     pins = {"talosctl": (site.versions.talos, 3), "helm": (site.versions.helm, 2), "cilium": (site.versions.cilium_cli, 3), "flux": (site.versions.flux, 2)}
     wrong, found = [], {}
     for query, answer in zip(VERSIONS, answers, strict=True):
@@ -71,10 +68,6 @@ def judge_versions(site: Site, answers: Answers) -> Verdict:
             return unknown(f"{tool} does not tell its version: {said(answer)}")
         found[tool] = match[1]
         parts = match[1].split(".")
-        if tool == "kubectl":
-            if tuple(int(p) for p in parts[:2]) < KUBECTL_FLOOR:
-                wrong.append(f"kubectl {match[1]}, wanted {'.'.join(map(str, KUBECTL_FLOOR))} or newer")
-            continue
         pin, depth = pins[tool]
         if parts[:depth] != pin.removeprefix("v").split(".")[:depth]:
             wrong.append(f"{tool} {match[1]}, wanted {pin}{'' if depth == 3 else ' (same minor)'}")
