@@ -148,8 +148,9 @@ def _release(site: Site, cluster: Cluster) -> dict[str, Any]:
             "timeout": duration(site.timing.cilium),
             "releaseName": helm.RELEASE,
             "chart": {"spec": {"chart": "cilium", "version": site.versions.cilium, "sourceRef": {"kind": "HelmRepository", "name": "cilium"}, "interval": "12h"}},
-            "install": {"crds": "CreateReplace", **retry},
-            "upgrade": {"crds": "CreateReplace", **retry},
+            # no wait: certificates come from hooks that run only after it (cilium issue 40381); the mesh's gates wait instead
+            "install": {"crds": "CreateReplace", "disableWait": True, **retry},
+            "upgrade": {"crds": "CreateReplace", "disableWait": True, **retry},
             "valuesFrom": [{"kind": "ConfigMap", "name": MESH_VALUES, "optional": True}],
             "values": cilium_config.values(site, cluster),
         },

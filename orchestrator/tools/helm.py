@@ -47,10 +47,14 @@ def forget_interrupted(cluster: str) -> DeleteSelected:
 
 
 def upgrade(site: Site, cluster: str) -> tuple[str, ...]:
-    """Install or upgrade Cilium; the form that may be repeated."""
+    """Install or upgrade Cilium; the form that may be repeated.
+
+    Without `--wait`: hubble-relay needs certificates that a post-install hook makes, and Helm runs those hooks only after the
+    wait; the gates after the step wait instead. Source: cilium issue 40381.
+    """
     return (
         *("helm", "upgrade", "--install", RELEASE, "cilium", "--repo", REPOSITORY, "--version", site.versions.cilium, *_at(cluster)),
-        *("-f", Local(cluster).values, "--wait", "--timeout", duration(site.timing.cilium)),
+        *("-f", Local(cluster).values, "--timeout", duration(site.timing.cilium)),
     )
 
 
