@@ -143,8 +143,8 @@ class Rendered:
     notes: str
 
 
-async def render(chart: Chart, context: Context) -> Rendered:
-    """The objects of `chart`. Raises ChartError with Helm's wording."""
+async def render(chart: Chart, context: Context, labels: Mapping[str, str] | None = None) -> Rendered:
+    """The objects of `chart`, with `labels` put on each as a post-renderer would. Raises ChartError with Helm's wording."""
     values = effective(chart, context.values)
     broken = _check_schema(chart, values)
     if broken:
@@ -158,7 +158,14 @@ async def render(chart: Chart, context: Context) -> Rendered:
         texts = [(f"{chart.name}/{path}", goyaml.dump(obj).rstrip("\n"), obj) for path, objs in sources for obj in objs]
     else:
         texts, notes = await _from_templates(chart, context)
-    return _sorted(texts, notes)
+    return _sorted([_labelled(t, labels) for t in texts] if labels else texts, notes)
+
+
+def _labelled(one: tuple[str, str, Object], labels: Mapping[str, str]) -> tuple[str, str, Object]:
+    path, _, obj = one
+    metadata = obj.get("metadata") or {}
+    marked = {**obj, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **labels}}}
+    return path, goyaml.dump(marked).rstrip("\n"), marked
 
 
 def effective(chart: Chart, values: Mapping[str, Any]) -> Values:
@@ -334,6 +341,13 @@ def load_folder(folder: Path) -> Chart:
     if not (folder / "Chart.yaml").is_file():
         raise ChartError("Chart.yaml file is missing")
     return _chart({p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()})
+
+
+def load_folder_files(files: Mapping[str, bytes]) -> Chart:
+    """A chart out of paths and contents. Raises ChartError."""
+    if "Chart.yaml" not in files:
+        raise ChartError("Chart.yaml file is missing")
+    return _chart(files)
 
 
 def load_archive(data: bytes) -> Chart:

@@ -101,6 +101,7 @@ class Helm:
         self.storage = Storage(port, namespace)
         self._version = kube_version
         self._random = random_text
+        self.labels: Mapping[str, str] = {}  # put on every object of a release, as helm-controller does
         self._told_to_stop = told_to_stop  # SIGINT or SIGTERM: a cancelled action is marked failed; without, it stays pending
 
     def capabilities(self) -> Capabilities:
@@ -111,7 +112,7 @@ class Helm:
         """The chart's objects for this cluster. Raises HelmError."""
         context = Context(name, self.namespace, revision, upgrade, dict(values), self.capabilities(), self.clock.now(), self._lookup, self._random)
         try:
-            return await render(chart, context)
+            return await render(chart, context, self.labels)
         except ChartError as error:
             raise HelmError(str(error)) from error
 
