@@ -342,7 +342,7 @@ def _value(flag: Flag, text: str) -> Any:
     kind = flag.type
     if kind in _SCALARS:
         return _SCALARS[kind](text)
-    if kind in ("stringToString", "mapStringString"):
+    if kind in ("stringToString", "mapStringString", "map"):
         return _pairs(text)
     if ", " in kind and flag.name != "user-disks-to-wipe":
         if text not in kind.split(", "):
@@ -422,10 +422,10 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
 
 
 def _default(flag: Flag) -> Any:
-    if flag.repeat and flag.type not in ("stringToString", "mapStringString"):
+    if flag.repeat and flag.type not in ("stringToString", "mapStringString", "map"):
         inner = flag.default.removeprefix("[").removesuffix("]")
         return [part.strip() for part in inner.split(",")] if inner else []
-    if flag.type in ("stringToString", "mapStringString"):
+    if flag.type in ("stringToString", "mapStringString", "map"):
         return {}
     if flag.type in _SCALARS:
         try:
