@@ -157,7 +157,9 @@ class BgpFabric:
     _ticker: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to look for scripted faults."""
+        """Begin to look for scripted faults. No harm where it runs already."""
+        if self._ticker is not None:
+            return
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
         self.update()
 

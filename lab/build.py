@@ -112,7 +112,7 @@ def _public(private: str) -> str:
 def _git(world: World, have: Credentials, ports: dict[str, int]) -> GitRemote:
     git = world.site.git
     owner, repository = repository_of(world.site)
-    remote = GitRemote(
+    return GitRemote(
         clock=world.clock,
         rng=world.random_for("git"),
         record=world.record,
@@ -126,8 +126,8 @@ def _git(world: World, have: Credentials, ports: dict[str, int]) -> GitRemote:
         organization=not git.personal,
         port=ports.get("git", 0),
         ssh_port=ports.get("git-ssh", 0),
+        initial={} if git.provider == "git" or git.token is None else None,  # a forge's API makes it, nobody else can
     )
-    return remote
 
 
 def repository_of(site: Site) -> tuple[str, str]:

@@ -17,7 +17,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,7 +74,10 @@ class Push:
 
 @dataclass(slots=True)
 class GitRemote:
-    """One repository, `owner`/`repository`, below `dir`. `tokens` are by their secret, `keys` by "type base64"."""
+    """One repository, `owner`/`repository`, below `dir`. `tokens` are by their secret, `keys` by "type base64".
+
+    It is made with the files of `initial` (none: empty); where that is None somebody has to create it through the API.
+    """
 
     clock: Clock
     rng: random.Random
@@ -89,6 +92,7 @@ class GitRemote:
     organization: bool = True
     port: int = 0
     ssh_port: int = 0
+    initial: Mapping[str, bytes] | None = None
     on_push: list[Callable[[Push], None]] = field(default_factory=list)
     deploy_keys: list[DeployKey] = field(default_factory=list)
     store: GitStore = field(init=False)
@@ -100,6 +104,8 @@ class GitRemote:
         self.store = GitStore(self.dir / "repository.git", self.branch)
         self.web = WebServer(self._answer, self.port)
         self.ssh = SshServer(host_key(self.dir / "git_host_key"), self._login, self._serve, self.ssh_port)
+        if self.initial is not None:
+            self.create(self.initial)
 
     # -- the actor ---------------------------------------------------------------------------------------------------
 
@@ -390,7 +396,7 @@ class GitRemote:
         self.record.add(
             actor=who, via="http", what=f"git {request.method}", request=f"{request.method} {request.path}", mutates=mutates, ok=reply.status < 400
         )
-        return _with_headers(reply, token, github=github)
+        return self._with_headers(reply, token, github=github)
 
     def _route(self, request: Request, path: str, token: Token, *, github: bool) -> Reply:
         ours = f"/repos/{self.owner}/{self.repository}"
@@ -484,6 +490,18 @@ class GitRemote:
                 "pull": "read" in token.rights,
             },
         }
+
+    def _with_headers(self, reply: Reply, token: Token | None, *, github: bool) -> Reply:
+        """What GitHub says of the token on every answer. Clients compare its end with their own clock, so it is told in wall time."""
+        if not github or token is None:
+            return reply
+        headers = {**reply.headers, "X-GitHub-Media-Type": "github.v3; format=json"}
+        if token.scopes:
+            headers |= {"X-OAuth-Scopes": ", ".join(token.scopes), "X-Accepted-OAuth-Scopes": "repo"}
+        if token.expires is not None:
+            ends = datetime.now(UTC) + (token.expires - self.clock.now())
+            headers["github-authentication-token-expiration"] = f"{ends:%Y-%m-%d %H:%M:%S} UTC"
+        return Reply(reply.status, reply.body, headers)
 
     # -- SSH, from the server's threads --------------------------------------------------------------------------------
 
@@ -589,18 +607,6 @@ def _refused(effect: Effect) -> Reply | None:
 
 def _json(status: int, value: Any) -> Reply:
     return Reply(status, json.dumps(value).encode() + b"\n", {"Content-Type": "application/json; charset=utf-8"})
-
-
-def _with_headers(reply: Reply, token: Token | None, *, github: bool) -> Reply:
-    """What GitHub says of the token on every answer."""
-    if not github or token is None:
-        return reply
-    headers = {**reply.headers, "X-GitHub-Media-Type": "github.v3; format=json"}
-    if token.scopes:
-        headers |= {"X-OAuth-Scopes": ", ".join(token.scopes), "X-Accepted-OAuth-Scopes": "repo"}
-    if token.expires is not None:
-        headers["github-authentication-token-expiration"] = f"{token.expires:%Y-%m-%d %H:%M:%S} UTC"
-    return Reply(reply.status, reply.body, headers)
 
 
 def _key(key: DeployKey) -> dict[str, Any]:

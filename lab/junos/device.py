@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from lab.actor import Snapshot
-from lab.bgp import IPV4, IPV6, BgpFabric, GatewaySide, far_end
+from lab.bgp import IPV4, IPV6, BgpFabric, GatewaySide
 from lab.clock import Clock
 from lab.junos import check, factory, policy
 from lab.junos.secret import MAGIC, decode, encode
@@ -107,6 +107,8 @@ class JunosDevice:
         if not self.history:
             self.history = [Commit(self.active.copy(), self.clock.now() - timedelta(days=12), "root")]
         self._neighbours()
+        if any(side.neighbor == factory.UPSTREAM_PEER for side in sides(self.active)):
+            self.fabric.node_side(factory.upstream(check.local_as(self.active)))
 
     # -- the actor ---------------------------------------------------------------------------------------------------
 
@@ -489,13 +491,8 @@ def masked(lines: Sequence[str]) -> list[str]:
 def gateway(
     clock: Clock, rng: random.Random, fabric: BgpFabric, site: factory.Surroundings, **options: Any
 ) -> JunosDevice:
-    """The gateway of a site before the project's first change, with its upstream in session. `options` are JunosDevice's."""
-    upstream = far_end(
-        factory.UPSTREAM_PEER, "198.51.100.2", asn=factory.UPSTREAM_AS, peer_asn=site.asn, routes=("0.0.0.0/0",)
-    )
-    device = JunosDevice(clock, rng, fabric, factory.configuration(site), **options)
-    fabric.node_side(upstream)
-    return device
+    """The gateway of a site before the project's first change, with its upstream. `options` are JunosDevice's."""
+    return JunosDevice(clock, rng, fabric, factory.configuration(site), **options)
 
 
 def _clock(span: timedelta) -> str:

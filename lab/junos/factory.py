@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lab.bgp import NodeSide, far_end
 from lab.junos.tree import Config, tokenize
 
 UPSTREAM_PEER = "198.51.100.1"
+UPSTREAM_OWN = "198.51.100.2"
 UPSTREAM_AS = 64496
 
 BASE = """
@@ -91,6 +93,11 @@ class Surroundings:
     addresses: Sequence[str]
     host: str = "srx320"
     own_list: bool = True
+
+
+def upstream(asn: int) -> NodeSide:
+    """The carrier's router, which peers with the gateway's AS and sends a default route."""
+    return far_end(UPSTREAM_PEER, UPSTREAM_OWN, asn=UPSTREAM_AS, peer_asn=asn, routes=("0.0.0.0/0",))
 
 
 def configuration(site: Surroundings) -> Config:

@@ -50,7 +50,8 @@ class Gateway:
         return "gateway"
 
     async def start(self) -> None:
-        """Listen, and go on with what was pending."""
+        """Listen, and go on with what was pending. The sessions of the fabric begin with their gateway."""
+        await self.device.fabric.start()
         await self.device.start()
         await self.server.start()
         self.port = self.server.port
@@ -59,6 +60,7 @@ class Gateway:
         """Cut every session."""
         await self.server.stop()
         await self.device.stop()
+        await self.device.fabric.stop()
 
     def snapshot(self) -> Snapshot:
         """The device's state."""
@@ -74,8 +76,8 @@ class Gateway:
         return self.device.dump()
 
     def busy(self) -> bool:
-        """Whether a commit runs or waits for its confirmation."""
-        return self.device.busy()
+        """Whether a commit runs or waits for its confirmation, or a session is on its way."""
+        return self.device.busy() or self.device.fabric.busy()
 
     def known_hosts(self) -> str:
         """The line for a client's known_hosts file."""

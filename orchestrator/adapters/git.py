@@ -94,7 +94,7 @@ class Repository:
                     self._head = None
                 return Outcome(True, 0, _said(f"pushed {sha}", kept), seconds=time.monotonic() - started)
             except GitFailed as error:
-                lost_race = any(word in str(error) for word in ("non-fast-forward", "fetch first", "cannot lock ref", "stale info"))
+                lost_race = any(word in str(error) for word in ("non-fast-forward", "fetch first", "cannot lock ref", "failed to update ref", "stale info"))
                 if not lost_race or attempt == PUSH_TRIES - 1:
                     return Outcome(False, 1, str(error), seconds=time.monotonic() - started)
         raise AssertionError("the loop above returns")
