@@ -171,6 +171,7 @@ class _Builder:
                 WriteFile(self.local.values, dump(self.values)),
                 helm.forget_interrupted(self.name),
                 Command(helm.upgrade(self.site, self.name), within=within),
+                Await(self._rollout(f"{self.id}/rolled-out")),
             ),
             settle=self.site.timing.cilium,
             reversible="compensable",
@@ -236,6 +237,7 @@ class _Builder:
                 source="foundation.md 7",
             ),
             actions=(
+                Await(self._rollout(f"{self.id}/rolled-out-before-sessions")),
                 JunosChange(
                     lines=lines,
                     owned=junos.owned(self.site, self.cluster),

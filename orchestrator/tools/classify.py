@@ -62,6 +62,9 @@ _TRANSIENT = {
     "kubectl": (r"unable to connect to the server",),
 }
 
+_REFUSED = (r"asked for the client to provide credentials", r"x509: certificate has expired", r"could not read token|token is empty")
+"""The credentials are not accepted, whatever else is said."""
+
 _DONE = {"talosctl": (r"etcd data directory is not empty", r"certificate signed by unknown authority")}
 """Refusals that only the goal can tell the meaning of: done before, or a node that is still in maintenance mode."""
 
@@ -74,6 +77,8 @@ def classify(argv: tuple[str, ...], rc: int, stdout: str, stderr: str) -> Class:
     text = f"{stderr[-16384:]}\n{stdout[-16384:]}"
     if _any(_DONE.get(tool, ()), text):
         return "unknown"
+    if _any(_REFUSED, text):
+        return "permanent"
     for scope in (tool, "*"):  # a tool's own words are the more exact ones
         if _any(_PERMANENT.get(scope, ()), text):
             return "permanent"

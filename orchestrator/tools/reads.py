@@ -77,8 +77,8 @@ VALUE_FLAGS: Mapping[str, frozenset[str]] = {
 
 FORBIDDEN: Mapping[str, frozenset[str]] = {
     "talosctl": frozenset({"-w", "--watch", "--run-e2e"}),
-    "kubectl": frozenset({"-w", "--watch", "-f", "--follow"}),
-    "flux": frozenset({"-w", "--watch", "-f", "--follow"}),
+    "kubectl": frozenset({"-w", "--watch", "--watch-only", "--follow"}),
+    "flux": frozenset({"-w", "--watch", "--follow"}),
 }
 """Flags by which a read would never end, or would change something."""
 
@@ -104,6 +104,8 @@ def is_read(argv: tuple[str, ...]) -> bool:
         return False
     tool, said = argv[0], words(argv)
     if any(word.partition("=")[0] in FORBIDDEN.get(tool, frozenset()) for word in argv[1:]):
+        return False
+    if said[:1] == ("logs",) and "-f" in argv:
         return False
     if tool == "talosctl" and said[:1] == ("service",):
         return len(said) <= 2  # `service etcd restart` has a third word
