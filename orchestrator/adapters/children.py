@@ -22,13 +22,14 @@ LOOK = 0.05
 def start_time(pid: int) -> str:
     """When a process started, as the kernel tells it, with the boot that it belongs to; empty when there is none (or it is a zombie)."""
     try:
-        stat = (PROC / str(pid) / "stat").read_text(errors="replace")
+        with open(f"{PROC}/{pid}/stat", "rb") as file:  # noqa: PTH123  # asked once a child: a Path costs more than the file
+            stat = file.read()
     except FileNotFoundError:
         return "" if PROC.joinpath("self").exists() else _ps(pid)
     except (OSError, ValueError):
         return ""
-    fields = stat.rpartition(")")[2].split()  # behind the name, which may hold anything
-    return "" if fields[0] in "ZX" else f"{_boot()}:{fields[19]}"
+    fields = stat.rpartition(b")")[2].split()  # behind the name, which may hold anything
+    return "" if fields[0] in b"ZX" else f"{_boot()}:{fields[19].decode()}"
 
 
 def _ps(pid: int) -> str:

@@ -27,7 +27,8 @@ from orchestrator.model.errors import BootstrapError, StateError
 
 SCHEMA = 1
 ROTATE_BYTES = 16 << 20
-SLOT_BYTES = 4096
+SLOT_BYTES = 4096  # apart, so that a torn write of one cannot reach the other
+TEXT_BYTES = 256  # of a slot that are used
 ANCHOR_EVERY = 0.05  # seconds between two syncs of the anchor while records come in
 _TAIL = len(',"hash":""}') + 64
 _MANY = 10_000  # records
@@ -186,7 +187,7 @@ def read_anchor(folder: Path) -> Anchor | None:
         data = (folder / "anchor").read_bytes()
     except OSError:
         return None
-    slots = (_anchor(data[start : start + SLOT_BYTES]) for start in (0, SLOT_BYTES))
+    slots = (_anchor(data[start : start + TEXT_BYTES]) for start in (0, SLOT_BYTES))
     return max((slot for slot in slots if slot), key=lambda slot: (slot.count, slot.written), default=None)
 
 
@@ -208,7 +209,7 @@ def _anchor_body(count: int, head: str, written: int) -> str:
 def _anchor_slot(count: int, head: str, written: int) -> bytes:
     body = _anchor_body(count, head, written)
     text = f'{{{body},"sum":"{hashlib.sha256(body.encode()).hexdigest()[:16]}"}}'
-    return text.encode().ljust(SLOT_BYTES - 1) + b"\n"
+    return text.encode().ljust(TEXT_BYTES - 1) + b"\n"
 
 
 def records_of(folder: Path) -> Sequence[Mapping[str, Any]]:
@@ -435,7 +436,7 @@ class Journal:
         assert self._handle is not None  # `_alive` looked
         at = self._now()
         prev = self._records[-1]["hash"] if self._records else ""
-        record = {"at": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z", **event, "prev": prev, "seq": len(self._records) + 1}
+        record = {"at": at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z", **event, "prev": prev, "seq": len(self._records) + 1}
         line, record["hash"] = line_of(record)
         if len(line) > _MOST_LINE_BYTES:
             raise StateError(f"a record of {len(line)} bytes is too long for the journal", hint="a bug: please report it")

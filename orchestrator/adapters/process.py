@@ -65,7 +65,7 @@ def run(
     started = time.monotonic()
     child = subprocess.Popen(argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     spawned(child.pid)
-    sinks = (_Sink(masker, stdout), _Sink(masker, stderr))
+    sinks = (_Sink(masker, stdout), _Sink(masker, stderr, late=True))
     try:
         if stdin is not None and child.stdin is not None:
             with suppress(BrokenPipeError), child.stdin:
@@ -117,16 +117,17 @@ def _pump(child: subprocess.Popen[bytes], sinks: tuple[_Sink, _Sink], deadline: 
 
 
 class _Sink:
-    """Where one stream of a child goes: a masked file, or memory."""
+    """Where one stream of a child goes: a masked file, or memory. A `late` file is made with the first output."""
 
-    def __init__(self, masker: Masker, path: Path | None) -> None:
+    def __init__(self, masker: Masker, path: Path | None, *, late: bool = False) -> None:
         self._filter: MaskedStream = masker.stream()
         self._raw = bytearray()
-        self._handle = None if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        self._path = path
+        self._handle = None if path is None or late else _open(path)
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
 
     def feed(self, chunk: bytes) -> None:
-        if self._handle is None and len(self._raw) < MOST_OUTPUT:
+        if self._path is None and len(self._raw) < MOST_OUTPUT:
             self._raw += chunk
         self._put(self._filter.feed(chunk))
 
@@ -142,8 +143,13 @@ class _Sink:
     def _put(self, text: str) -> None:
         if text:
             self.tail.extend(text.splitlines())
-            if self._handle is not None:
+            if self._path is not None:
+                self._handle = _open(self._path) if self._handle is None else self._handle
                 os.write(self._handle, text.encode())
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:

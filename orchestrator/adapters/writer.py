@@ -149,9 +149,9 @@ class SiteWriter:
         return kept
 
     def _stem(self, place: Place) -> Path:
-        folder = self._runs / place.run / place.step.replace("/", "__")
+        folder = self._runs / place.run
         private_dir(folder)
-        return folder / f"{place.attempt:02d}-{place.index:02d}"
+        return folder / f"{place.step.replace('/', '__')}__{place.attempt:02d}-{place.index:02d}"
 
     def _objects(self, action: Objects) -> str:
         cluster = self._clusters[action.cluster]
@@ -173,7 +173,8 @@ class SiteWriter:
             raise BootstrapError("the site has no gateway")
         comment = "bootstrap " + hashlib.sha256("\n".join(action.lines).encode()).hexdigest()[:16]
         deadline = time.monotonic() + action.within.total_seconds() * self._scale
-        log = self._stem(place).with_suffix(".session")
+        log = self._stem(place)
+        log = log.with_name(f"{log.name}.session")
         with log.open("a", encoding="utf-8") as handle:
             log.chmod(0o600)
 

@@ -126,4 +126,4 @@ def _observation(check: Check, found: Verdict, asked: int, since: datetime, left
 
 def rfc3339(at: datetime) -> str:
     """UTC with milliseconds: 2026-03-02T07:00:00.000Z."""
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -16,7 +16,7 @@ from orchestrator.engine.holds import Holds
 from orchestrator.engine.plan import PlanStep
 from orchestrator.engine.planning import NEW_PLAN, approved, is_decision
 from orchestrator.engine.recorder import Recorder
-from orchestrator.engine.render import NO_FACTS, digest, facts_wanted, label, render, step_digest, within_plan
+from orchestrator.engine.render import digest, facts_wanted, label, render, step_digest, within_plan
 from orchestrator.engine.status import ActionView, StepView, View
 from orchestrator.engine.terms import Card, Count, Ports, Stop, Subject, UpOptions
 from orchestrator.model.action import Action, Approval, Await, Command
@@ -296,8 +296,9 @@ class _Attempt:
 
     def _do(self, index: int, action: Action) -> bool:
         """One action, tried again where its failure may pass. -> whether the goal was seen to be met after a failure."""
-        rendered = render(action, ask_facts(facts_wanted(action), self.context.ports.reader) if facts_wanted(action) else NO_FACTS)
-        name = digest(render(action))
+        bare = render(action)
+        wanted, name = facts_wanted(action), digest(bare)
+        rendered = render(action, ask_facts(wanted, self.context.ports.reader)) if wanted else bare
         earlier = self.left.get(index)
         if earlier is not None and earlier.ok and earlier.digest == name:
             return False

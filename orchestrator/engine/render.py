@@ -53,6 +53,8 @@ class Facts:
 
 
 NO_FACTS = Facts({})
+_FIELDS: dict[Any, tuple[str, ...]] = {}
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def canonical(data: Any) -> str:
@@ -67,23 +69,34 @@ def digest(data: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Any part of the model as JSON-able data: durations in seconds, secrets by reference, functions by name."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value.value if isinstance(value, Enum) else value
-    if isinstance(value, Secret):
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind is tuple or kind is list:
+        return [plain(one) for one in value]
+    if kind is timedelta:
+        return value.total_seconds()
+    if kind is Secret:
         return {"secret": value.ref}
+    if is_dataclass(value):
+        return {"type": kind.__name__} | {name: plain(getattr(value, name)) for name in _fields(kind)}
     if isinstance(value, Mapping):
         return {str(name): plain(one) for name, one in value.items()}
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if is_dataclass(value):
-        return {"type": type(value).__name__} | {one.name: plain(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, set | frozenset):
         return sorted(plain(one) for one in value)
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
     return str(value)
+
+
+def _fields(kind: Any) -> tuple[str, ...]:
+    """The names of a dataclass's fields; looked up once a class."""
+    names = _FIELDS.get(kind)
+    if names is None:
+        names = _FIELDS[kind] = tuple(one.name for one in fields(kind))
+    return names
 
 
 def key_of(query: Query) -> str:
