@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from orchestrator.adapters.children import start_time
 from orchestrator.model.errors import LockHeld, StateError
@@ -82,12 +83,18 @@ def look(folder: Path) -> Seen | None:
         raise StateError(f"the lock {path} cannot be read: {error.strerror}", hint=f"ls -l {path}") from error
     try:
         data = json.loads(os.read(handle, _MOST_BYTES))
-        holder = Holder(**{one.name: data[one.name] for one in fields(Holder)})
+        holder = Holder(**{one.name: _typed(data[one.name], int if one.name == "pid" else str) for one in fields(Holder)})
         return Seen(holder, max(0.0, time.time() - os.fstat(handle).st_mtime))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StateError(f"the lock {path} says nothing that can be read", hint=f"when no bootstrap runs anywhere: rm {path}") from error
     finally:
         os.close(handle)
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"a {type(value).__name__} where a {kind.__name__} should be")
+    return value
 
 
 class Lock:

@@ -94,6 +94,11 @@ def line(event: Event, paint: Paint, *, verbose: bool = False) -> str | None:
             return paint(f"    {name}: {short(_doing(data), 200)}", "dim")
         case "check.asked" | "gate.waiting" if data.get("verdict") != "MET" and data.get("left"):
             return paint(f"    {name}: waiting for {data.get('title')}: {short(str(data.get('reason')), 120)} ({span(float(data.get('left') or 0))} left)", "dim")
+        case "action.orphaned":
+            return paint(f"    {name}: waits for process {data.get('pid')} of an earlier run ({span(float(data.get('left') or 0))} at most)", "yellow")
+        case "run.stopping":
+            points = [f"{step} ({short(str(point), 80)})" for step, point in (data.get("safe_points") or {}).items()]
+            return paint(f"stopping: {'; '.join(points) or 'nothing runs'}", "yellow")
         case "gate.met":
             return paint(f"  ✓ gate {data.get('title', data.get('check'))}", "dim")
     return f"    {kind} {name}" if verbose else None
