@@ -61,6 +61,7 @@ class LabCluster:
         self.spec = spec
         self.world = world
         self.clock = world.clock
+        self.seed = world.random_for(f"cluster:{name}").randrange(2**31)
         self.tcp_port = tcp_port or free_port()
         self.etcds: dict[str, Etcd] = {}
         self.primary = ""  # label of the etcd that the API stands on
@@ -70,7 +71,7 @@ class LabCluster:
         self.api = self._new_api()
         self.port: KubePort = self.api.local(CONTROLLER)
         self.informers = Informers(self.port, self.clock)
-        self.kubelet_host = Kubelets(self.port, self.clock, self.informers, seed=world.seed)
+        self.kubelet_host = Kubelets(self.port, self.clock, self.informers, seed=self.seed)
         self.api.host = self.kubelet_host.behaviours
         self.kubelets: dict[str, Kubelet] = {}
         self.controllers: list[Controller] = []
@@ -330,7 +331,7 @@ class LabCluster:
 
     def _new_api(self) -> ApiServer:
         cidrs = tuple(str(n) for n in self.spec.services)
-        api = ApiServer(self.cluster_name, clock=self.clock, seed=self.world.seed, service_cidrs=cidrs)
+        api = ApiServer(self.cluster_name, clock=self.clock, seed=self.seed, service_cidrs=cidrs)
         api.record = self._recorded
         api.faults = self._api_fault
         return api
@@ -379,10 +380,10 @@ class LabCluster:
                     root_ca=self.ca.cert_pem,
                     pod_cidrs=[str(n) for n in self.spec.pods],
                     provisioners=self.provisioners,
-                    seed=self.world.seed,
+                    seed=self.seed,
                 )
             )
-            self.controllers.append(Signer(self.port, self.clock, self.informers, self.ca, seed=self.world.seed))
+            self.controllers.append(Signer(self.port, self.clock, self.informers, self.ca, seed=self.seed))
             for extra in self.extras:
                 self.controllers += extra(self)
         await start_all(self.controllers)
@@ -428,7 +429,10 @@ class LabCluster:
             elif kubelet is not None and kubelet.running and not speaks and self._kubelet_of(machine) is kubelet:
                 await kubelet.stop()
             if speaks and (kubelet := self.kubelets.get(machine.hostname)) is not None:
-                kubelet.static_pods = manifests.static_pods(machine) if machine.state.pods_up else []
+                pods = manifests.static_pods(machine) if machine.state.pods_up else []
+                if pods != kubelet.static_pods:
+                    kubelet.static_pods = pods
+                    self.kubelet_host.touch(kubelet.name)
 
     def _kubelet_of(self, machine: Machine) -> Kubelet | None:
         return next((k for k in self.kubelets.values() if k.spec.system_uuid == machine.uuid), None)

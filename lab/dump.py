@@ -50,12 +50,23 @@ class Names:
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
         self._taken: dict[str, int] = {}
+        self._parts: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
 
-    def name(self, value: str, hint: str) -> str:
-        """The placeholder of `value`."""
+    def child(self) -> Names:
+        """Names of its own on top of these: what two clusters made up may be spelled alike."""
+        made = Names()
+        made._known, made._taken, made._parts = dict(self._known), dict(self._taken), set(self._parts)
+        return made
+
+    def name(self, value: str, hint: str, *, within: bool = False) -> str:
+        """The placeholder of `value`; with `within` also where it is a part of a text."""
         if value not in self._known:
             count = self._taken[hint] = self._taken.get(hint, 0) + 1
             self._known[value] = f"<{hint}>" if count == 1 else f"<{hint}:{count}>"
+        if within and value not in self._parts:
+            self._parts.add(value)
+            self._pattern = None
         return self._known[value]
 
     def known(self, value: str) -> str | None:
@@ -63,10 +74,11 @@ class Names:
         return self._known.get(value)
 
     def in_text(self, text: str) -> str:
-        """Every known value in a text replaced, longest first."""
-        for value in sorted((v for v in self._known if len(v) >= 5 and v in text), key=len, reverse=True):
-            text = text.replace(value, self._known[value])
-        return text
+        """Every value that was named `within` replaced, the longest first."""
+        if self._pattern is None:
+            longest = sorted(self._parts, key=len, reverse=True)
+            self._pattern = re.compile("|".join(re.escape(p) for p in longest) or r"(?!)")
+        return self._pattern.sub(lambda m: self._known[m[0]], text)
 
 
 async def dump(world: World) -> dict[str, Any]:
@@ -75,23 +87,20 @@ async def dump(world: World) -> dict[str, Any]:
     _name_ports(world, names)
     for name, cluster in sorted(world.clusters.items()):
         _name_secrets(world, name, cluster, names)
-    objects = {name: await _objects(cluster) for name, cluster in sorted(world.clusters.items())}
-    for name, found in objects.items():
-        _name_pods(name, found, names)
     document: dict[str, Any] = {
         "machines": {m.node.name: _machine(m.dump(), names) for m in world.machines.values()},
-        "clusters": {
-            name: {
-                **cluster.dump(),
-                "objects": {key: _object(obj, names) for key, obj in _keyed(name, objects[name], names)},
-            }
-            for name, cluster in sorted(world.clusters.items())
-        },
+        "clusters": {name: await _cluster(name, cluster, names.child()) for name, cluster in sorted(world.clusters.items())},
     }
     for actor in (world.factory, world.git, world.s3, world.gateway, world.bgp):
         if actor is not None:
             document[actor.name] = _plain(actor.dump(), names)
     return document
+
+
+async def _cluster(name: str, cluster: LabCluster, names: Names) -> dict[str, Any]:
+    objects = await _objects(cluster)
+    _name_made(objects, names)
+    return {**cluster.dump(), "objects": {key: _object(obj, names) for key, obj in _keyed(objects, names)}}
 
 
 def lines(document: dict[str, Any]) -> list[str]:
@@ -101,14 +110,14 @@ def lines(document: dict[str, Any]) -> list[str]:
 
 def _name_ports(world: World, names: Names) -> None:
     for name, cluster in world.clusters.items():
-        names.name(f"127.0.0.1:{cluster.tcp_port}", f"addr:api:{name}")
+        names.name(f"127.0.0.1:{cluster.tcp_port}", f"addr:api:{name}", within=True)
     for actor, port in (("git", world.git.port), ("git-ssh", world.git.ssh_port), ("s3", world.s3.port)):
-        names.name(f"127.0.0.1:{port}", f"addr:{actor}")
+        names.name(f"127.0.0.1:{port}", f"addr:{actor}", within=True)
     if world.gateway is not None:
-        names.name(f"127.0.0.1:{world.gateway.port}", "addr:gateway")
+        names.name(f"127.0.0.1:{world.gateway.port}", "addr:gateway", within=True)
     if world.factory is not None:
-        names.name(f"127.0.0.1:{world.factory.tcp_port}", "addr:factory")
-    names.name(str(world.dir), "dir")
+        names.name(f"127.0.0.1:{world.factory.tcp_port}", "addr:factory", within=True)
+    names.name(str(world.dir), "dir", within=True)
 
 
 def _name_secrets(world: World, name: str, cluster: LabCluster, names: Names) -> None:
@@ -153,23 +162,36 @@ async def _objects(cluster: LabCluster) -> list[dict[str, Any]]:
     return found
 
 
-def _name_pods(cluster: str, objects: list[dict[str, Any]], names: Names) -> None:
-    """Names that a controller made up are placeholders by what they belong to."""
-    owners = {o["metadata"].get("uid"): o for o in objects}
-    for obj in sorted(objects, key=lambda o: (o["kind"], o["metadata"].get("namespace", ""), _stable_order(o, owners))):
-        meta = obj["metadata"]
+def _name_made(objects: list[dict[str, Any]], names: Names) -> None:
+    """What controllers chose (names of pods, addresses, uids) gets placeholders by what it belongs to."""
+    order = sorted(objects, key=lambda o: (o["kind"], o["metadata"].get("namespace", ""), _stable_order(o)))
+    for obj in order:
+        meta, spec = obj["metadata"], obj.get("spec") or {}
         if "uid" in meta:
-            names.name(meta["uid"], f"uid:{cluster}")
+            names.name(meta["uid"], "uid")
         stem = _made_up(obj)
         if stem:
-            place = obj.get("spec", {}).get("nodeName", "") if obj["kind"] == "Pod" else ""
-            names.name(meta["name"], f"{obj['kind'].lower()}:{stem}" + (f":{place}" if place else ""))
+            place = spec.get("nodeName", "") if _bound_to_node(obj) else ""
+            names.name(meta["name"], f"{obj['kind'].lower()}:{stem}" + (f":{place}" if place else ""), within=True)
+        if obj["kind"] == "Node":
+            for i, cidr in enumerate(spec.get("podCIDRs") or ()):
+                names.name(cidr, f"pod-cidr:{meta['name']}" + (f":{i}" if i else ""), within=True)
+        elif obj["kind"] == "Service":
+            for i, address in enumerate(a for a in spec.get("clusterIPs") or () if a != "None"):
+                names.name(address, f"cluster-ip:{meta['namespace']}/{meta['name']}" + (f":{i}" if i else ""), within=True)
+        elif obj["kind"] == "Pod" and not spec.get("hostNetwork"):
+            for entry in (obj.get("status") or {}).get("podIPs") or ():
+                names.name(entry["ip"], f"pod-ip:{stem or meta['name']}", within=True)
 
 
-def _stable_order(obj: dict[str, Any], owners: dict[Any, dict[str, Any]]) -> tuple[str, str, str]:
+def _bound_to_node(obj: dict[str, Any]) -> bool:
+    """Whether a pod's node is wished rather than chosen: a DaemonSet's and a static one's."""
+    return obj["kind"] == "Pod" and any(r["kind"] in ("DaemonSet", "Node") for r in obj["metadata"].get("ownerReferences", ()))
+
+
+def _stable_order(obj: dict[str, Any]) -> tuple[str, str]:
     stem = _made_up(obj) or obj["metadata"]["name"]
-    node = str(obj.get("spec", {}).get("nodeName", "")) if obj["kind"] == "Pod" else ""
-    return (stem, node, "")
+    return (stem, str(obj.get("spec", {}).get("nodeName", "")) if _bound_to_node(obj) else "")
 
 
 def _made_up(obj: dict[str, Any]) -> str:
@@ -188,7 +210,7 @@ def _made_up(obj: dict[str, Any]) -> str:
     return ""
 
 
-def _keyed(cluster: str, objects: list[dict[str, Any]], names: Names) -> Iterator[tuple[str, dict[str, Any]]]:
+def _keyed(objects: list[dict[str, Any]], names: Names) -> Iterator[tuple[str, dict[str, Any]]]:
     releases: dict[str, tuple[int, dict[str, Any]]] = {}
     for obj in objects:
         meta = obj["metadata"]
@@ -222,6 +244,19 @@ def _release(secret: dict[str, Any]) -> Any:
 
 
 def _object(obj: dict[str, Any], names: Names) -> Any:
+    kind = obj["kind"]
+    if kind == "CustomResourceDefinition":
+        obj = {**obj, "spec": _digest_of_versions(obj["spec"])}
+    elif kind == "Pod" and not _bound_to_node(obj):
+        obj = _anywhere(obj)
+    elif kind == "Node":
+        obj = {**obj, "status": {k: v for k, v in (obj.get("status") or {}).items() if k != "images"}}
+    elif kind == "Secret":
+        obj = {**obj, "data": {k: _secret(obj, k, v, names) for k, v in (obj.get("data") or {}).items()}}
+    elif kind == "EndpointSlice":
+        obj = {**obj, "endpoints": sorted((_endpoint(e, names) for e in obj.get("endpoints") or ()), key=str)}
+    elif kind == "Endpoints":
+        obj = {**obj, "subsets": [_subset(s, names) for s in obj.get("subsets") or ()]}
     obj = {k: v for k, v in obj.items() if k not in ("apiVersion", "kind")}
     meta = {k: v for k, v in obj.pop("metadata", {}).items() if k not in METADATA}
     annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k not in ANNOTATIONS_OUT}
@@ -229,6 +264,39 @@ def _object(obj: dict[str, Any], names: Names) -> Any:
     if annotations:
         meta["annotations"] = annotations
     return _plain({"metadata": meta, **obj}, names)
+
+
+def _secret(obj: dict[str, Any], key: str, value: str, names: Names) -> str:
+    """What is secret is random: equal values have the same placeholder, also in other clusters. Certificates show whose they are."""
+    shown = _text(value, names)
+    return shown if shown.startswith("<") else names.name(value, f"secret:{obj['metadata']['name']}/{key}")
+
+
+def _anywhere(pod: dict[str, Any]) -> dict[str, Any]:
+    """A pod whose node the scheduler chose: which one it was depends on who was ready first."""
+    spec = {k: v for k, v in pod.get("spec", {}).items() if k != "nodeName"}
+    status = {k: v for k, v in (pod.get("status") or {}).items() if k not in ("hostIP", "hostIPs", "podIP", "podIPs")}
+    return {**pod, "spec": spec, "status": status}
+
+
+def _endpoint(endpoint: dict[str, Any], names: Names) -> dict[str, Any]:
+    """One endpoint, without the node where its address says which pod it is."""
+    kept = {k: v for k, v in endpoint.items() if k not in ("nodeName", "zone")}
+    plain: dict[str, Any] = _plain(kept, names)
+    return plain
+
+
+def _subset(subset: dict[str, Any], names: Names) -> dict[str, Any]:
+    return {
+        k: sorted((_endpoint(a, names) for a in v), key=str) if k in ("addresses", "notReadyAddresses") else v
+        for k, v in subset.items()
+    }
+
+
+def _digest_of_versions(spec: dict[str, Any]) -> dict[str, Any]:
+    """A CRD's spec with its schemas as digests: they are thousands of lines that come from one file."""
+    versions = {v["name"]: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest() for v in spec["versions"]}
+    return {"group": spec["group"], "names": spec["names"], "scope": spec["scope"], "versions": versions}
 
 
 def _plain(value: Any, names: Names) -> Any:
@@ -246,7 +314,14 @@ def _plain(value: Any, names: Names) -> Any:
     return _text(value, names) if isinstance(value, str) else value
 
 
+def _timeless(condition: dict[str, Any]) -> dict[str, Any]:
+    """A Deployment that waits longer than its deadline says nothing else than that time has passed."""
+    message = str(condition.get("message", "")).replace("has timed out progressing", "is progressing")
+    return {**condition, "reason": "ReplicaSetUpdated", "status": "True", "message": message}
+
+
 def _sorted_conditions(items: list[Any]) -> list[Any]:
+    items = [_timeless(i) if isinstance(i, dict) and i.get("reason") == "ProgressDeadlineExceeded" else i for i in items]
     if items and all(isinstance(i, dict) and "type" in i and "status" in i for i in items):
         return sorted(items, key=lambda i: str(i["type"]))
     return items
