@@ -102,14 +102,14 @@ def attach(cluster: Cluster, *, meshes: Meshes, fabric: BgpFabric | None, reach:
     behaviours = host.behaviours
     behaviours.register(Behaviour(exec=lambda pod, _c, argv, stdin: cilium.traffic.run(pod, argv, stdin)))
     behaviours.register(_Caller(cilium.traffic).behaviour())
-    behaviours.register(Behaviour(labels=OPERATOR, namespace=NAMESPACE, ready_after=4.0, exits=crash))
+    behaviours.register(Behaviour(labels=OPERATOR, namespace=NAMESPACE, ready_after=12.0, exits=crash))
     behaviours.register(Behaviour(
-        labels=AGENT, namespace=NAMESPACE, ready_after=8.0, exits=crash, ready=lambda _pod: why_not_ready(informers),
+        labels=AGENT, namespace=NAMESPACE, ready_after=40.0, exits=crash, ready=lambda _pod: why_not_ready(informers),
         exec=lambda pod, _c, argv, stdin: cilium.exec(pod, argv, stdin),
     ))  # fmt: skip
-    behaviours.register(Behaviour(labels={"k8s-app": "cilium-envoy"}, namespace=NAMESPACE, ready_after=5.0))
-    behaviours.register(Behaviour(labels={"k8s-app": "hubble-relay"}, namespace=NAMESPACE, ready_after=8.0))
-    behaviours.register(Behaviour(labels=APISERVER, namespace=NAMESPACE, ready_after=10.0))
+    behaviours.register(Behaviour(labels={"k8s-app": "cilium-envoy"}, namespace=NAMESPACE, ready_after=8.0))
+    behaviours.register(Behaviour(labels={"k8s-app": "hubble-relay"}, namespace=NAMESPACE, ready_after=15.0))
+    behaviours.register(Behaviour(labels=APISERVER, namespace=NAMESPACE, ready_after=25.0))
     return cilium
 
 

@@ -670,7 +670,7 @@ def _certgen(folder: str, name: str, namespace: str, args: list[str], schedule: 
         "spec": {
             "containers": [{"name": "certgen", "image": CERTGEN_IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["/usr/bin/cilium-certgen"], "args": args,
                             "securityContext": {"capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False}}],
-            "hostNetwork": False, "serviceAccountName": name, "automountServiceAccountToken": True, "restartPolicy": "OnFailure", "tolerations": list(v["certgen"]["tolerations"]),
+            "serviceAccountName": name, "automountServiceAccountToken": True, "restartPolicy": "OnFailure", "tolerations": list(v["certgen"]["tolerations"]),
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         },
     }  # fmt: skip

@@ -118,6 +118,8 @@ def three_way(original: Any, target: Any, live: Any) -> Any:
         for key, value in target.items():
             if value is None:
                 out.pop(key, None)
+            elif key not in live and _unset(value):
+                continue  # a zero value is not stored: asking for it changes nothing
             else:
                 out[key] = three_way(before.get(key), value, live.get(key))
         return out
@@ -126,6 +128,11 @@ def three_way(original: Any, target: Any, live: Any) -> Any:
         if key:
             return _merge_named(original if isinstance(original, list) else [], target, live, key)
     return target
+
+
+def _unset(value: Any) -> bool:
+    """Whether Go would leave a value out of JSON (strings apart, which maps of strings keep)."""
+    return value is False or (value == 0 and not isinstance(value, str | bool)) or value in ([], {})
 
 
 def _merge_key(target: list[Any], live: list[Any]) -> str:
