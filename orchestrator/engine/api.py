@@ -4,6 +4,7 @@ plan      readers only -> Plan (to_json, from_json); pending(plan) tells whether
 up        runs a choice, or a saved plan as its ceiling -> Report; raises what is refused before anything started
 status    a fold of the journal's records -> Standing
 verify    gates of finished phases and drift -> Verification
+equality  how much of a run's deeds was exactly as a plan had shown
 approve, resolve   a person's decisions, as journal records
 """
 
@@ -14,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.engine import decisions, planning, run, status, verification
+from orchestrator.engine.equality import Equality, equality
 from orchestrator.engine.graph import Graph, Selection, compile_graph, select
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.status import Standing, View
@@ -23,6 +25,7 @@ from orchestrator.model.ports import Clock, Journal, Reader
 
 __all__ = [
     "Choice",
+    "Equality",
     "Graph",
     "Plan",
     "Ports",
@@ -35,6 +38,7 @@ __all__ = [
     "Verification",
     "View",
     "approve",
+    "equality",
     "graph",
     "last_choice",
     "plan",

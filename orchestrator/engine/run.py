@@ -38,7 +38,7 @@ from orchestrator.model.verdict import State, Verdict
 
 BATCH = 8  # goals asked at once while the first one that is left to do is looked for
 TICK = 0.5  # seconds between two looks at the person's wish to stop and at the heartbeat
-UNKNOWN_WITHIN = timedelta(seconds=30)  # that a precondition may take to be answered at all
+UNKNOWN_WITHIN = timedelta(seconds=30)  # that a precondition or a gate may take to be answered at all
 
 
 def up(subject: Subject, choice: Choice, *, ports: Ports, options: UpOptions, stop: Stop) -> Report:
@@ -407,7 +407,8 @@ class _Instance:
             verdict = found[gate.id]
             if not verdict.met or gate.in_a_row > 1:
                 try:
-                    verdict = self._hold(gate, gate.within, GateTimeout, phase.id)
+                    within = max(gate.within, UNKNOWN_WITHIN) if verdict.state is State.UNKNOWN else gate.within
+                    verdict = self._hold(gate, within, GateTimeout, phase.id)
                 except BootstrapError as error:
                     if not isinstance(error, Interrupted):
                         self._note("gate.failed", {"check": gate.id, "card": error.card}, phase.id)

@@ -95,7 +95,7 @@ def test_dropped_swapped_and_appended_records_and_a_cut_tail_are_found(tmp_path:
     lines = lines_of(folder)
     swapped = [*lines[:5], lines[6], lines[5], *lines[7:]]
     forged = json.loads(lines[-1])
-    journal_like = module._line({**forged, "seq": 22, "prev": forged["hash"]})[0]
+    journal_like = module.line_of({**forged, "seq": 22, "prev": forged["hash"]})[0]
     for changed in (lines[:5] + lines[6:], swapped, [*lines, lines[-1]], lines[:-1], lines[1:], [*lines, journal_like], []):
         (folder / "000001.ndjson").write_bytes(b"".join(changed))
         assert verify(folder).faults, changed[-1:]
@@ -329,7 +329,7 @@ def test_a_hundred_thousand_records_are_read_and_folded_in_one_pass(tmp_path: Pa
         kind = kinds[(n - 1) % 4] if n else "journal.file"
         data: dict[str, object] = {"index": 0, "digest": "d" * 64, "ok": True, "acted": True, "schema": 1, "text": "", "resumed": False}
         record = {"at": "2026-03-02T07:00:00.000Z", "attempt": 1, "data": data, "kind": kind, "node": None, "phase": "a", "prev": prev, "run": "r", "seq": n + 1, "step": f"a/{(n - 1) // 4}"}
-        line, prev = module._line(record)
+        line, prev = module.line_of(record)
         lines.append(line)
     (folder / "000001.ndjson").write_bytes(b"".join(lines))
     begun = time.process_time()
