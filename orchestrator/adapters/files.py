@@ -18,11 +18,12 @@ PRIVATE_DIR = 0o700
 
 
 def private_dir(path: Path) -> None:
-    """Make the folder and its missing parents, 0700."""
+    """Make the folder and its missing parents, 0700, durably."""
     missing = list(takewhile(lambda parent: not parent.exists(), (path, *path.parents)))
     for parent in reversed(missing):
         parent.mkdir(exist_ok=True)
         parent.chmod(PRIVATE_DIR)
+        _sync_dir(parent.parent)  # else a power cut takes the folder, with the file that was synced into it
 
 
 def write_private(path: Path, text: str) -> None:

@@ -349,6 +349,7 @@ class Journal:
         self._disk.sync(handle)
         self._disk.close(handle)
         self._disk.sync_dir(new)
+        self._disk.sync_dir(new.parent)  # the copy has its name before the old one loses its own
         self._disk.rename(self._folder, self._folder.with_name(f"{self._folder.name}.schema-{schema}"))
         self._disk.rename(new, self._folder)
         self._disk.sync_dir(self._folder.parent)

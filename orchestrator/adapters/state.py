@@ -51,6 +51,7 @@ class StateFolder:
             for path in (self.path, *(self.path / part for part in PARTS)):
                 if not path.is_dir():
                     path.mkdir()
+                    _sync_names(path.parent)
                 path.chmod(0o700)
             ignore = self.path / ".gitignore"
             if not ignore.exists():
@@ -64,14 +65,14 @@ class StateFolder:
         free = room.f_bavail * room.f_frsize
         if free < ROOM_BYTES:
             raise _unusable(self.path, f"{free >> 20} MiB are free, {ROOM_BYTES >> 20} are needed")
-        probe = self.path / f".probe.{os.getpid()}"
-        handle = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+        probe = self.path / ".probe"  # one name for all: what a killed process left there is in nobody's way
+        handle = os.open(probe, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
         try:
             os.write(handle, b"\0" * 65536)
             os.fsync(handle)
         finally:
             os.close(handle)
-            probe.unlink()
+            probe.unlink(missing_ok=True)
 
     def new_run(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> str:
         """Make the folder of a new run. -> its id, which sorts by time"""
@@ -83,6 +84,15 @@ class StateFolder:
         except OSError as error:
             raise _unusable(folder, error.strerror or str(error)) from error
         return name
+
+
+def _sync_names(folder: Path) -> None:
+    """Return when the names in a folder are on disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _unusable(path: Path, why: str) -> StateError:
