@@ -96,7 +96,7 @@ class Cli:
         except NotFound:
             output = "warning: statement not found\n"
         if self._loading is None:  # a load is one thing, noted at its end
-            self._noted(command)
+            self._noted(text.strip())
         return output
 
     # -- operational mode --------------------------------------------------------------------------------------------
@@ -322,7 +322,8 @@ class Cli:
 
     def _noted(self, command: str) -> None:
         words = command.split()
-        two = words[:2] if words[0] in ("commit", "load", "show", "run") else words[:1]
+        telling = words[0] in ("load", "show", "run", "configure") or words[1:2] in (["check"], ["confirmed"])
+        two = words[:2] if telling and words[1:2] != ["|"] else words[:1]
         mutates, self._dirty = self._dirty, False
         self.note(Did(" ".join(two), MASK.sub(r"\1***", command), mutates, not self.failed))
 

@@ -100,6 +100,7 @@ class JunosDevice:
     booted: datetime | None = None
     _pids: int = 20000
     _committing: bool = False
+    _restored: int = 0
 
     def __post_init__(self) -> None:
         self.shared = self.active.copy()
@@ -107,8 +108,8 @@ class JunosDevice:
         if not self.history:
             self.history = [Commit(self.active.copy(), self.clock.now() - timedelta(days=12), "root")]
         self._neighbours()
-        if any(side.neighbor == factory.UPSTREAM_PEER for side in sides(self.active)):
-            self.fabric.node_side(factory.upstream(check.local_as(self.active)))
+        if (carrier := factory.upstream(self.active)) is not None:
+            self.fabric.node_side(carrier)
 
     # -- the actor ---------------------------------------------------------------------------------------------------
 
@@ -154,7 +155,8 @@ class JunosDevice:
         }
 
     def restore(self, state: Snapshot) -> None:
-        """Take over a snapshot; whoever edits is thrown out."""
+        """Take over a snapshot; whoever edits is thrown out, and a commit in progress comes to nothing."""
+        self._restored += 1
         for editor in list(self.editors):
             self.leave(editor)
         if self.pending is not None and self.pending.task is not None:
@@ -181,9 +183,13 @@ class JunosDevice:
         self._neighbours()
 
     def dump(self) -> Snapshot:
-        """The active configuration with secrets as placeholders, what is uncommitted, and whether a confirmation is pending."""
+        """The active configuration with secrets as placeholders, what is uncommitted, and whether a confirmation is pending.
+
+        Lines are sorted, since who came first is no difference between two worlds; `order` holds the orders that mean something.
+        """
         return {
-            "configuration": masked(self.active.lines()),
+            "configuration": masked(sorted(self.active.lines())),
+            "order": orders(self.active),
             "uncommitted": masked(compare(self.active, self.shared).splitlines()),
             "pending_confirmation": self.pending is not None,
             "editing": sorted(f"{editor.user} {editor.mode}" for editor in self.editors),
@@ -312,11 +318,13 @@ class JunosDevice:
         found = check.faults(config)
         if found:
             raise Refused("\n".join([*found, check.FAILED]))
-        self._committing = True
+        self._committing, world = True, self._restored
         try:
             await self.clock.sleep(self.commit_seconds * self.rng.uniform(0.6, 1.4) * (0.5 if only_check else 1))
         finally:
             self._committing = False
+        if world != self._restored:
+            raise Refused("error: session failure: unexpected termination of remote session")
         if only_check:
             self._confirm()
             return "configuration check succeeds"
@@ -473,6 +481,14 @@ def config_of(lines: Sequence[str]) -> Config:
     for line in lines:
         config.set(tokenize(line)[1:])
     return config
+
+
+def orders(config: Config) -> dict[str, list[str]]:
+    """The terms of each policy and the policies of each list, where there are several: their order decides."""
+    policies = items(config.branch("policy-options"), "policy-statement")
+    found = {f"policy-statement {name}": [term for term, _ in items(body, "term")] for name, body in policies}
+    found |= {" ".join((*path, word)): list(named) for path, word, named in check.policy_lists(config)}
+    return {place: several for place, several in sorted(found.items()) if len(several) > 1}
 
 
 def masked(lines: Sequence[str]) -> list[str]:

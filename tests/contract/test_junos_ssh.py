@@ -216,7 +216,7 @@ def test_the_products_adapter_changes_the_gateway_safely(tmp_path: Path) -> None
         product.close()
 
     server = play(tmp_path, client)
-    assert [e.what for e in server.record.writes()] == ["commit confirmed", "commit comment"] * 2
+    assert [e.what for e in server.record.writes()] == ["commit confirmed", "commit"] * 2
 
 
 async def dial(server: Gateway, side: NodeSide) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.junos import check, policy
-from lab.junos.factory import Surroundings, configuration
+from lab.junos.factory import Surroundings, configuration, upstream
 from lab.junos.secret import decode, encode
 from lab.junos.tree import Config, NotFound, StatementError, compare, tokenize
 
@@ -121,6 +121,22 @@ def test_delete_takes_empty_containers_along_and_says_when_nothing_was_there() -
         config.delete(tokenize("protocols bgp group NONE"))
     config.delete(tokenize("protocols bgp group"))
     assert config.lines("protocols") == []
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        Surroundings(64496, "trust", "ge-0/0/0.0", "oncall", ["192.0.2.1/24"]),
+        Surroundings(4200000001, "SERVERS", "irb.108", "automation", ["172.20.8.1/22", "fe80::1/64"]),
+        Surroundings(65200, "untrust", "ge-0/0/2.128", "pilot", ["198.51.100.1/24"], own_list=False),
+    ],
+)
+def test_whatever_the_site_is_its_gateway_was_in_service(site: Surroundings) -> None:
+    config = configuration(site)
+    assert check.faults(config) == []
+    assert check.interface_of(config, site.addresses[0].split("/")[0]) == site.interface
+    carrier = upstream(config)
+    assert carrier is not None and carrier.peer_address in check.own_addresses(config)
 
 
 def test_the_gateway_as_found_can_be_committed_and_keeps_bgp_out() -> None:
