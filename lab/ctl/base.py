@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import marshal
 import random
+import sys
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -60,6 +62,52 @@ def split_key(key: str) -> tuple[str, str]:
 
 def _version(obj: Mapping[str, Any]) -> int:
     return int(obj["metadata"].get("resourceVersion") or 0)
+
+
+class Pool:
+    """Keeps one copy of what many objects say alike: names of fields, short texts, whole parts of pod specs.
+
+    Fifty thousand pods of a few workloads then fit into a fraction of the memory. What it hands out is read-only.
+    """
+
+    def __init__(self, limit: int = 8192) -> None:
+        self._held: OrderedDict[bytes, Any] = OrderedDict()
+        self._limit = limit
+
+    def share(self, value: Any) -> Any:
+        """An equal value, the same one each time while it is in use often enough."""
+        if not isinstance(value, (dict, list)):
+            return compact(value)
+        key = marshal.dumps(value, 0)
+        found = self._held.get(key)
+        if found is None:
+            found = self._held[key] = compact(value)
+            if len(self._held) > self._limit:
+                self._held.popitem(last=False)
+        return found
+
+    def pod(self, pod: Object) -> Object:
+        """A pod whose parts are shared where they are alike."""
+        status = pod.get("status") or {}
+        shared = {key: compact(value) for key, value in status.items()}
+        if "conditions" in status:
+            shared["conditions"] = [self.share(condition) for condition in status["conditions"] or ()]
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": compact(pod["metadata"]),
+            "spec": {sys.intern(key): self.share(value) for key, value in pod["spec"].items()},
+            "status": shared,
+        }
+
+
+def compact(value: Any) -> Any:
+    """The same value with every short text interned: a JSON decoder makes new ones for each object."""
+    if isinstance(value, dict):
+        return {sys.intern(key): compact(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [compact(one) for one in value]
+    return sys.intern(value) if type(value) is str and len(value) < 64 else value
 
 
 class Informer:
@@ -149,7 +197,7 @@ class Informer:
                 async for kind, obj in self._port.watch(self.gvr, since=since):
                     since = obj["metadata"].get("resourceVersion", since)
                     if kind == "DELETED":
-                        self._drop(key_of(obj), _version(obj), obj)
+                        self._drop(key_of(obj), _version(obj))
                     elif kind in ("ADDED", "MODIFIED"):
                         self._put(key_of(obj), obj)
             except KubeError as error:
@@ -196,7 +244,7 @@ class Informer:
             self._enter(name, key, obj)
         self._tell("ADDED" if old is None else "MODIFIED", obj, old)
 
-    def _drop(self, key: str, version: int, last: Object | None = None) -> None:
+    def _drop(self, key: str, version: int) -> None:
         self._gone[key] = version
         if len(self._gone) > TOMBSTONES:
             self._gone.popitem(last=False)
@@ -205,7 +253,7 @@ class Informer:
             return
         for name in self._indexers:
             self._leave(name, key, old)
-        self._tell("DELETED", {**old, **(last or {})} if self._project is None else old, old)
+        self._tell("DELETED", old, old)
 
     def _tell(self, kind: str, obj: Object, old: Object | None) -> None:
         for handler in tuple(self._handlers):
@@ -257,6 +305,7 @@ class Informers:
         self.silent: dict[str, float] = {}  # node -> simulated second since when the kubelet that we play is silent
         self.on_silence: list[Callable[[str], None]] = []
         self._all: dict[str, Informer] = {}
+        self._pool = Pool()
 
     def speaks(self, node: str) -> None:
         """A kubelet of ours speaks (again)."""
@@ -275,7 +324,8 @@ class Informers:
     def of(self, gvr: str) -> Informer:
         """The informer of a resource, following from now on."""
         if gvr not in self._all:
-            informer = self._all[gvr] = Informer(self.port, self.clock, gvr)
+            project = self._pool.pod if gvr == "v1/pods" else None
+            informer = self._all[gvr] = Informer(self.port, self.clock, gvr, project)
             informer.add_index("owner", by_owner)
             informer.add_index("namespace", by_namespace)
             if gvr == "v1/pods":
@@ -283,6 +333,10 @@ class Informers:
                 informer.add_index("orphan", orphans)
         self._all[gvr].start()
         return self._all[gvr]
+
+    def known(self, gvr: str) -> Informer | None:
+        """The informer of a resource that somebody has asked for already."""
+        return self._all.get(gvr)
 
     async def stop(self) -> None:
         """End all of them."""
@@ -294,21 +348,22 @@ class EventRecorder:
 
     _serial: ClassVar[Iterator[int]] = itertools.count(1)
 
-    def __init__(self, port: KubePort, clock: Clock, component: str, host: str = "") -> None:
+    def __init__(self, port: KubePort, clock: Clock, component: str) -> None:
         self._port = port
         self._clock = clock
         self._component = component
-        self._host = host
         self._known: OrderedDict[tuple[str, ...], tuple[str, str, int]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def emit(self, about: Mapping[str, Any], reason: str, message: str, kind: str = "Normal") -> None:
-        """Record an event without waiting for it."""
-        task = asyncio.ensure_future(self.event(about, reason, message, kind))
+    def emit(self, about: Mapping[str, Any], reason: str, message: str, kind: str = "Normal", host: str = "") -> None:
+        """Record an event without waiting for it; `host` is where the component runs."""
+        task = asyncio.ensure_future(self.event(about, reason, message, kind, host))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def event(self, about: Mapping[str, Any], reason: str, message: str, kind: str = "Normal") -> None:
+    async def event(
+        self, about: Mapping[str, Any], reason: str, message: str, kind: str = "Normal", host: str = ""
+    ) -> None:
         """Record an event; a refusal (a namespace that ends) is nobody's trouble."""
         meta = about["metadata"]
         identity = (
@@ -325,7 +380,7 @@ class EventRecorder:
             if known and await self._again(*known):
                 self._remember(identity, (known[0], known[1], known[2] + 1))
                 return
-            made = self._make(about, reason, message, kind)
+            made = self._make(about, reason, message, kind, host)
             namespace = made["metadata"]["namespace"]
             self._remember(identity, (namespace, made["metadata"]["name"], 1))
             await self._port.create("v1/events", made, namespace)
@@ -348,7 +403,7 @@ class EventRecorder:
         if len(self._known) > EVENT_MEMORY:
             self._known.popitem(last=False)
 
-    def _make(self, about: Mapping[str, Any], reason: str, message: str, kind: str) -> Object:
+    def _make(self, about: Mapping[str, Any], reason: str, message: str, kind: str, host: str) -> Object:
         meta = about["metadata"]
         nanos = int(self._clock.now().timestamp() * 1e6) * 1000 + next(self._serial) % 1000
         subject = {
@@ -361,7 +416,7 @@ class EventRecorder:
             "fieldPath": about.get("fieldPath"),
         }
         stamp = self.stamp()
-        source = {"component": self._component} | ({"host": self._host} if self._host else {})
+        source = {"component": self._component} | ({"host": host} if host else {})
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -375,7 +430,7 @@ class EventRecorder:
             "count": 1,
             "type": kind,
             "reportingComponent": self._component,
-            "reportingInstance": self._host,
+            "reportingInstance": host,
         }
 
     def stamp(self) -> str:

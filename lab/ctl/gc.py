@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar
 
 from lab.clock import Clock
-from lab.ctl.base import Controller, Informer, Informers, Keys, key_of, split_key
+from lab.ctl.base import Controller, Handler, Informer, Informers, Keys, compact, key_of, split_key
 from lab.ctl.objects import Object, ReadOnly, condition_status, deleting, pod_finished, seconds_since
 from lab.kube.port import KubeError, KubePort
 from lab.kube.registry import builtin_resources
@@ -30,11 +30,15 @@ def slim(obj: Object) -> Object:
     meta = obj["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "ownerReferences", "finalizers", "deletionTimestamp")
     out: Object = {"metadata": {key: meta[key] for key in kept if key in meta}}
-    return {"apiVersion": obj.get("apiVersion", ""), "kind": obj.get("kind", ""), **out}
+    slimmed: Object = compact({"apiVersion": obj.get("apiVersion", ""), "kind": obj.get("kind", ""), **out})
+    return slimmed
 
 
 class Graph:
-    """Who owns whom, over all kinds. A node is (gvr, key); `listeners` hear (gvr, kind of change, object)."""
+    """Who owns whom, over all kinds. A node is (gvr, key); `listeners` hear (gvr, kind of change, object).
+
+    Kinds that other controllers follow are read from their informers, all others from slim ones of its own.
+    """
 
     def __init__(self, port: KubePort, clock: Clock, informers: Informers) -> None:
         self.listeners: list[Callable[[str, str, Object], None]] = []
@@ -42,6 +46,8 @@ class Graph:
         self._clock = clock
         self._informers = informers
         self._kinds: dict[str, Informer] = {}
+        self._handlers: dict[str, Handler] = {}
+        self._own: set[str] = set()
         self._namespaced: dict[str, bool] = {}
         self._by_uid: dict[str, tuple[str, str]] = {}
         self._dependents: dict[str, dict[tuple[str, str], None]] = {}  # owner uid -> nodes
@@ -71,8 +77,12 @@ class Graph:
         """Follow nothing more and forget all."""
         self._started = False
         self._informers.of(CRDS).remove_handler(self._crd_changed)
-        await asyncio.gather(*(informer.stop() for informer in self._kinds.values()))
+        for gvr, handler in self._handlers.items():
+            self._kinds[gvr].remove_handler(handler)
+        await asyncio.gather(*(self._kinds[gvr].stop() for gvr in self._own))
         self._kinds.clear()
+        self._handlers.clear()
+        self._own.clear()
         self._by_uid.clear()
         self._dependents.clear()
 
@@ -122,14 +132,20 @@ class Graph:
     def _follow(self, gvr: str, namespaced: bool) -> None:
         if gvr in self._kinds:
             return
-        informer = self._kinds[gvr] = Informer(self._port, self._clock, gvr, slim)
+        shared = self._informers.known(gvr)
+        informer = self._kinds[gvr] = shared or Informer(self._port, self._clock, gvr, slim)
         self._namespaced[gvr] = namespaced
 
         def changed(kind: str, obj: Object, old: Object | None) -> None:
             self._changed(gvr, kind, obj, old)
 
+        self._handlers[gvr] = changed
         informer.add_handler(changed)
-        informer.start()
+        for obj in informer.values():
+            changed("ADDED", obj, None)
+        if shared is None:
+            self._own.add(gvr)
+            informer.start()
 
     def _crd_changed(self, kind: str, crd: Object, _old: Object | None) -> None:
         spec = crd["spec"]
@@ -141,6 +157,9 @@ class Graph:
                 informer = self._kinds.pop(gvr, None)
                 self._namespaced.pop(gvr, None)
                 if informer is not None:
+                    informer.remove_handler(self._handlers.pop(gvr))
+                if informer is not None and gvr in self._own:
+                    self._own.remove(gvr)
                     asyncio.ensure_future(informer.stop())  # noqa: RUF006 - it ends by itself, nothing waits for it
         elif condition_status(crd, "Established") == "True":
             for gvr in gvrs:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from lab.clock import Clock
-from lab.ctl.base import Controller, EventRecorder, Informers, Keys, key_of, split_key
+from lab.ctl.base import Controller, Informers, Keys, key_of, split_key
 from lab.ctl.behaviour import Behaviour, Behaviours, Exit
 from lab.ctl.objects import (
     Object,
@@ -33,6 +33,7 @@ PODS, NODES, LEASES = "v1/pods", "v1/nodes", "coordination.k8s.io/v1/leases"
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40  # kubelet's nodeLeaseDurationSeconds
 LEASE_RENEW = 10.0  # simulated seconds, but see `Kubelets.renew_wall`
+LEASES_FREE = 20  # nodes beyond which leases are renewed more seldom still
 PULL_SECONDS = (0.8, 2.5)  # a guess for a near registry
 START_SECONDS = 0.4
 INIT_SECONDS = 1.0
@@ -184,7 +185,6 @@ class Kubelets(Controller):
         self.renew_wall = renew_wall
         self.nodes: dict[str, Kubelet] = {}
         self._pods: dict[str, Runtime] = {}  # by uid
-        self._recorders: dict[str, EventRecorder] = {}
         self._addresses: dict[str, Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]] = {}
         self._used: dict[str, str] = {}  # address -> pod uid
         self._images: dict[str, set[str]] = {}  # by node
@@ -236,7 +236,6 @@ class Kubelets(Controller):
     def discard(self, kubelet: Kubelet) -> None:
         """A machine is gone for good."""
         self.nodes.pop(kubelet.name, None)
-        self._recorders.pop(kubelet.name, None)
         self._images.pop(kubelet.name, None)
 
     async def reconcile(self, key: str) -> float | None:
@@ -280,28 +279,28 @@ class Kubelets(Controller):
         return made
 
     async def _announce(self, kubelet: Kubelet, node: ReadOnly) -> None:
-        record = self._recorder(kubelet.name)
         about = {
             **node,
             "metadata": {**node["metadata"], "uid": kubelet.name},
         }  # a kubelet knows its node by name alone
         before = node.get("status", {}).get("nodeInfo", {}).get("bootID", "")
         if before != kubelet.spec.boot_id:
-            record.emit(about, "Starting", "Starting kubelet.")
+            self._tell(kubelet, about, "Starting", "Starting kubelet.")
             for reason in ("NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"):
-                record.emit(about, reason, f"Node {kubelet.name} status is now: {reason}")
-            record.emit(about, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods")
+                self._tell(kubelet, about, reason, f"Node {kubelet.name} status is now: {reason}")
+            self._tell(kubelet, about, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods")
             if before:
                 text = f"Node {kubelet.name} has been rebooted, boot id: {kubelet.spec.boot_id}"
-                record.emit(about, "Rebooted", text, "Warning")
+                self._tell(kubelet, about, "Rebooted", text, "Warning")
         ready = condition(node, "Ready")
         if kubelet.cni_ready != (ready is not None and ready["status"] == "True"):
             reason = "NodeReady" if kubelet.cni_ready else "NodeNotReady"
             if ready is not None or kubelet.cni_ready:
-                record.emit(about, reason, f"Node {kubelet.name} status is now: {reason}")
+                self._tell(kubelet, about, reason, f"Node {kubelet.name} status is now: {reason}")
 
     async def _renew(self, kubelet: Kubelet, node: ReadOnly) -> float:
-        every = max(LEASE_RENEW, self.renew_wall * self.clock.speed)
+        crowd = max(1.0, len(self.nodes) / LEASES_FREE)
+        every = max(LEASE_RENEW, self.renew_wall * self.clock.speed * crowd)
         left = self._renewed.get(kubelet.name, -every) + every - self.clock.seconds()
         if left > 0.001:
             return left
@@ -398,11 +397,11 @@ class Kubelets(Controller):
         await self._post(pod, starting_status(pod, kubelet.spec, stamp(self.clock.now()), runtime.restarts))
         if not kubelet.cni_ready and not pod["spec"].get("hostNetwork"):
             text = f"network is not ready: {NOT_INITIALIZED}"
-            self._recorder(kubelet.name).emit(pod, "NetworkNotReady", text, "Warning")
+            self._tell(kubelet, pod, "NetworkNotReady", text, "Warning")
             return None  # `touch` comes when the network does
         missing = await self._missing(pod)
         if missing:
-            self._recorder(kubelet.name).emit(pod, "FailedMount", missing, "Warning")
+            self._tell(kubelet, pod, "FailedMount", missing, "Warning")
             runtime.mounts_failed += 1
             return min(MOUNT_RETRY[0] * 2.0 ** min(runtime.mounts_failed, 6), MOUNT_RETRY[1])
         error = self._pull_error(pod)
@@ -591,17 +590,15 @@ class Kubelets(Controller):
             del self._addresses[cidr]
         return str(ipaddress.ip_network(cidr)[-2])
 
-    def _recorder(self, node: str) -> EventRecorder:
-        if node not in self._recorders:
-            self._recorders[node] = EventRecorder(self.port, self.clock, "kubelet", node)
-        return self._recorders[node]
+    def _tell(self, kubelet: Kubelet, about: ReadOnly, reason: str, message: str, kind: str = "Normal") -> None:
+        self.events.emit(about, reason, message, kind, kubelet.name)
 
     def _say(
         self, kubelet: Kubelet, pod: ReadOnly, container: ReadOnly, reason: str, message: str, kind: str = "Normal"
     ) -> None:
         field_name = "initContainers" if container in (pod["spec"].get("initContainers") or ()) else "containers"
         about = {**pod, "fieldPath": f"spec.{field_name}{{{container['name']}}}"}
-        self._recorder(kubelet.name).emit(about, reason, message, kind)
+        self._tell(kubelet, about, reason, message, kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,11 +234,12 @@ def _pod(obj: Object, now: datetime) -> list[Any]:
         if (t := (s.get("lastState") or {}).get("terminated")) and t.get("finishedAt")
     ]
     times = f"{restarts} ({since(max(last), now)} ago)" if restarts and last else str(restarts)
+    sidecars = sum(c.get("restartPolicy") == "Always" for c in spec.get("initContainers") or ())
     gates = spec.get("readinessGates") or ()
     met = sum(_condition(obj, gate["conditionType"]) == "True" for gate in gates)
     return [
         _meta(obj)["name"],
-        f"{ready}/{len(spec.get('containers') or ())}",
+        f"{ready}/{len(spec.get('containers') or ()) + sidecars}",
         reason,
         times,
         _age(obj, now),
