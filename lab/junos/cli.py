@@ -203,8 +203,8 @@ class Cli:
         number = words[0] if words else "0"
         if not number.isdigit():
             raise StatementError("syntax error.", 1)
-        self._dirty = self._editor().mode == "shared"
         source = self.device.active if number == "0" else self.device.rollback(int(number))
+        self._dirty = self._editor().mode == "shared" and self.device.shared != source
         self.device.replace(self._editor(), source)
         return "load complete\n"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -255,3 +257,46 @@ async def take(server: Gateway) -> Any:
 
 async def release(server: Gateway, holder: Any) -> None:
     server.device.leave(holder)
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from orchestrator.adapters.junos import Gateway
+from orchestrator.adapters.masking import Masker
+from orchestrator.adapters.secrets import Secrets
+from orchestrator.adapters.targets import GatewayTarget
+from orchestrator.model.action import JunosChange
+from orchestrator.model.query import Secret
+
+masker = Masker()
+secrets = Secrets(Path(sys.argv[1]), masker, {"PASSWORD": "pw"})
+target = GatewayTarget("127.0.0.1", int(sys.argv[2]), "bootstrap", Secret("file:hosts"), Secret("env:PASSWORD"))
+
+def verified():
+    print("verifying", flush=True)
+    time.sleep(60)
+    return True, ""
+
+action = JunosChange(("set system domain-name example.org",), ())
+Gateway(target, secrets, masker, pause=0.01).change(action, comment="ours 1", log=lambda _l: None, verified=verified, deadline=60)
+"""
+
+
+def test_a_killed_product_finds_its_own_commit_waiting_and_confirms_it(tmp_path: Path) -> None:
+    def client(server: Gateway) -> None:
+        product = adapter(server, tmp_path)
+        argv = [sys.executable, "-c", CHILD, str(tmp_path), str(server.port)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as child:
+            assert child.stdout is not None and child.stdout.readline() == b"verifying\n"
+            child.kill()
+        wait_for(lambda: not server.device.editors)
+        assert server.device.pending is not None
+        action = JunosChange(("set system domain-name example.org",), ())
+        outcome = product.change(action, comment="ours 1", log=lambda _l: None, verified=lambda: (True, ""), deadline=30)
+        assert outcome.ok, outcome.text
+        product.close()
+
+    server = play(tmp_path, client)
+    assert server.device.pending is None and "set system domain-name example.org" in server.device.active.lines()
+    assert [e.what for e in server.record.writes()] == ["commit confirmed", "commit"]
