@@ -10,7 +10,7 @@ if ! { IFS=' ' read -r port token <"$here/../control"; } 2>/dev/null || ! exec 3
 fi 2>/dev/null
 input=
 for word in "$@"; do
-  if [[ ($word == - || $word == --from-literal=-) && ! -t 0 ]]; then input=yes; fi
+  if [[ ($word == - || $word == /dev/stdin || $word == --from-literal=-) && ! -t 0 ]]; then input=yes; fi
 done
 if [[ $tool == op && ! -t 0 && ${1-} == item ]]; then input=yes; fi
 if [[ $tool == flux && ${1-} == bootstrap && ! -t 0 && -z ${GITHUB_TOKEN-}${GITEA_TOKEN-}${GITLAB_TOKEN-} ]]; then input=yes; fi

@@ -44,7 +44,7 @@ def control_planes(site: Site, cluster: Cluster) -> dict[str, Any]:
     """Metrics of the control plane, etcd on the node network, and workloads where there is no worker to take them."""
     return {
         "cluster": {
-            "allowSchedulingOnControlPlanes": not _has_workers(site, cluster),
+            "allowSchedulingOnControlPlanes": all(node.role is Role.CONTROLPLANE for node in taking_workloads(site, cluster)),
             "controllerManager": {"extraArgs": {"bind-address": "0.0.0.0"}},
             "scheduler": {"extraArgs": {"bind-address": "0.0.0.0"}},
             "etcd": {
@@ -55,8 +55,10 @@ def control_planes(site: Site, cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def _has_workers(site: Site, cluster: Cluster) -> bool:
-    return any(node.role is Role.WORKER for node in site.nodes_of(cluster.name))
+def taking_workloads(site: Site, cluster: Cluster) -> tuple[Node, ...]:
+    """The nodes that plain pods find: the workers, or the control planes where there is none."""
+    nodes = site.nodes_of(cluster.name)
+    return tuple(node for node in nodes if node.role is Role.WORKER) or nodes
 
 
 def one_node(site: Site, cluster: Cluster, node: Node) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from orchestrator.tools import cilium, helm, junos, kube, marks, talosctl
 from orchestrator.tools.answers import careful, digest
 from orchestrator.tools.paths import Local
 from orchestrator.tools.text import dump
-from phases import cilium_config
+from phases import cilium_config, machine_config
 from phases.calendar import days
 
 LONG = timedelta(minutes=2)
@@ -260,7 +260,7 @@ class _Builder:
         """Pods of all kinds talk to each other. A test changes the cluster for a while and leaves its mark."""
         junit = self.local.evidence("connectivity-test.xml")
         timeout = self.site.connectivity.timeout
-        argv = cilium.connectivity_test(self.site, self.name, junit, timeout=timeout, single_node=len(self.nodes) == 1)
+        argv = cilium.connectivity_test(self.site, self.name, junit, timeout=timeout, single_node=len(machine_config.taking_workloads(self.site, self.cluster)) == 1)
         inputs = digest("connectivity-test", self.values, self.site.versions.cilium, argv)
         return Step(
             id=f"{self.id}/connectivity-test",

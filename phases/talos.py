@@ -225,7 +225,7 @@ class _Builder:
                 id=f"{self.id}/apply-config/{node.name}",
                 title=f"{node.name} to run Talos {self.site.versions.talos} from its disk",
                 ask=(*talosctl.state_queries(node), *talosctl.installed_queries(node)),
-                judge=careful(partial(judge_applied, node, self.site.versions.talos, factory.schematic_id(self.site))),
+                judge=careful(partial(judge_applied, node, self.site.versions.talos, factory.schematic_id(self.site) if self.site.factory.extensions else None)),
                 hint=f"talosctl --talosconfig {self.local.talosconfig} -e {node.address} -n {node.address} get machinestatus",
                 causes=("the installer image cannot be pulled from the factory", "the node came up at another address", "the machine boots from another disk"),
                 within=self.site.timing.install,
@@ -492,7 +492,7 @@ def judge_configs(nodes: tuple[Node, ...], inputs: str, answers: Answers) -> Ver
     return met(f"{n} configurations, valid")
 
 
-def judge_applied(node: Node, version: str, schematic: str, answers: Answers) -> Verdict:
+def judge_applied(node: Node, version: str, schematic: str | None, answers: Answers) -> Verdict:
     """The node has our configuration and runs what it should. Answers: its two states, then `installed_queries`."""
     state = talosctl.node_state(answers[0], answers[1])
     if state is NodeState.MAINTENANCE:

@@ -46,6 +46,7 @@ def _keep(call: Call) -> int:
     call.mutates()
     for label, value in fields.items():
         call.world.vaults[f"op://{vault}/{title}/{label}"] = value
+    call.out(f"Title:    {title}\nVault:    {vault}\n")
     return 0
 
 

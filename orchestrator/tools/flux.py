@@ -42,13 +42,7 @@ def bootstrap(site: Site, cluster: str) -> tuple[str, ...]:
     git = site.git
     common = (*_at(cluster), f"--branch={git.branch}", f"--path={cluster_path(git, cluster)}", f"--timeout={duration(site.timing.flux_bootstrap)}")
     names = (f"--author-name={git.author.name}", f"--author-email={git.author.email}", f"--cluster-domain={site.cluster(cluster).domain}")
-    taints = () if _schedulable(site, cluster) else ("--toleration-keys=node-role.kubernetes.io/control-plane",)
-    return ("flux", "bootstrap", git.provider, *common, *_where(git), *names, *taints)
-
-
-def _schedulable(site: Site, cluster: str) -> bool:
-    """Whether plain pods find a node: workers, or control planes that take workloads (the machine configuration says so)."""
-    return bool(site.nodes_of(cluster))
+    return ("flux", "bootstrap", git.provider, *common, *_where(git), *names)
 
 
 def _where(git: Git) -> tuple[str, ...]:

@@ -305,16 +305,19 @@ def disk_id(disk: Mapping[str, Any]) -> str:
     return str(dig(disk, "metadata", "id", default=""))
 
 
+def _fitting(selector: DiskSelector, disks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The disks that a selector means. What cannot be written is never meant: loop devices, optical drives."""
+    return [disk for disk in disks if not dig(disk, "spec", "readonly") and not dig(disk, "spec", "cdrom") and matches(selector, disk)]
+
+
 def install_disk(node: Node, disks: list[dict[str, Any]]) -> tuple[str, list[str]]:
     """The one disk that Talos may take whole, and why it may not. -> (id, differences)"""
-    fitting = [disk for disk in disks if matches(node.install_disk, disk)]
+    fitting = _fitting(node.install_disk, disks)
     if len(fitting) != 1:
         there = ", ".join(f"{disk_id(d)} ({dig(d, 'spec', 'serial', default='no serial')})" for d in disks if not dig(d, "spec", "readonly"))
         return "", [f"{len(fitting)} disks fit {_selector(node.install_disk)}; there are {there or 'none'}"]
     disk = fitting[0]
-    wrong = [word for word in ("readonly", "cdrom") if dig(disk, "spec", word)]
-    taken = [f"{disk_id(disk)} is planned as a data disk" for data in node.data_disks if matches(data, disk)]
-    return disk_id(disk), [f"{disk_id(disk)} is {word}" for word in wrong] + taken
+    return disk_id(disk), [f"{disk_id(disk)} is planned as a data disk" for data in node.data_disks if matches(data, disk)]
 
 
 def _selector(selector: DiskSelector) -> str:
@@ -325,7 +328,7 @@ def dirty_data_disks(node: Node, disks: list[dict[str, Any]], volumes: list[dict
     """Data disks that are missing or not blank: a partition, a file system or a BlueStore label is somebody's data."""
     found = []
     for selector in node.data_disks:
-        fitting = [disk for disk in disks if matches(selector, disk)]
+        fitting = _fitting(selector, disks)
         if len(fitting) != 1:
             found.append(f"{len(fitting)} disks fit data disk {_selector(selector)}")
             continue
@@ -363,8 +366,9 @@ def installed_queries(node: Node) -> tuple[ToolQuery, ...]:
     return tuple(get(node, what) for what in ("systemdisk", "disks", "version", "extensions"))
 
 
-def judge_installed(node: Node, version: str, schematic: str, answers: Answers) -> Verdict:
-    """Right disk, right Talos, right schematic. Answers: systemdisk, disks, version, extensions."""
+def judge_installed(node: Node, version: str, schematic: str | None, answers: Answers) -> Verdict:
+    """Right disk, right Talos, right schematic (None: any, an image without extensions may not name it). Answers: systemdisk,
+    disks, version, extensions."""
     silence = unasked(answers)
     if silence is not None:
         return silence
@@ -380,7 +384,7 @@ def judge_installed(node: Node, version: str, schematic: str, answers: Answers) 
     if found != version:
         wrong.append(f"it runs Talos {found}, wanted {version}")
     image = next((dig(e, "spec", "metadata", "version") for e in extensions if dig(e, "spec", "metadata", "name") == "schematic"), "none")
-    if image != schematic:
+    if schematic is not None and image != schematic:
         wrong.append(f"its image is of schematic {str(image)[:12]}, wanted {schematic[:12]}")
     if wrong:
         return unmet(f"{node.name} is ours, but {'; '.join(wrong)}", permanent=True)

@@ -87,7 +87,8 @@ def _bundle(call: Call) -> secrets.Bundle:
     if not name:
         return secrets.new_bundle()
     try:
-        return secrets.load_bundle(call.path(name).read_text(encoding="utf-8"))
+        text = call.stdin.decode() if name == "/dev/stdin" else call.path(name).read_text(encoding="utf-8")
+        return secrets.load_bundle(text)
     except OSError as error:
         raise ToolError(f"failed to load secrets bundle: open {name}: {_reason(error)}") from None
     except ValueError as error:
