@@ -15,8 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from inventory.model import Site
 from lab import faults as faultfile
 from lab.bgp import BgpFabric
-from lab.cilium.attach import attach
-from lab.cilium.mesh import Meshes
 from lab.clock import Clock
 from lab.cluster import LabCluster
 from lab.ctl.base import Controller
@@ -71,7 +69,7 @@ def build(
         world.gateway = _gateway(world, have, ports)
     for node in site.nodes:
         world.machines[node.name] = Machine(node, world)
-    meshes = Meshes()
+    meshes: list[Any] = []  # the one lab.cilium.mesh.Meshes of the world, once a cluster needs it
     for spec in site.clusters:
         cluster = LabCluster(spec.name, spec, world, tcp_port=ports.get(f"api:{spec.name}", 0))
         world.clusters[spec.name] = cluster
@@ -173,7 +171,14 @@ def _gateway(world: World, have: Credentials, ports: dict[str, int]) -> Any:
     return Gateway(device, world.dir / "gateway", {gateway.user: account}, world.record, world.faults, ports.get("gateway", 0))
 
 
-def _cilium(world: World, cluster: LabCluster, meshes: Meshes) -> list[Controller]:
+def _cilium(world: World, cluster: LabCluster, shared: list[Any]) -> list[Controller]:
+    """Cilium's controllers. Imported here: a lab that has just started has no API yet, and is to be there soon."""
+    from lab.cilium.attach import attach
+    from lab.cilium.mesh import Meshes
+
+    if not shared:
+        shared.append(Meshes())
+    meshes: Meshes = shared[0]
     gateway = str(world.site.gateway.peer) if world.site.gateway is not None else ""
 
     def reach(host: str, port: str, node: str) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 
 from inventory import load as load_site
 from inventory.model import Site
-from lab import dump as dumping
 from lab import sitecopy, snapshot
 from lab.build import build
 from lab.control import Control
@@ -190,6 +189,8 @@ class Daemon:
         return [e.public() for e in entries]
 
     async def _dump(self, _words: list[str]) -> Any:
+        from lab import dump as dumping  # not needed to start
+
         quiet = await self.world.quiet()
         return {"quiet": quiet, "lines": dumping.lines(await dumping.dump(self.world))}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError("snapshot hash mismatch")
     if not body.startswith(MAGIC):
         raise ValueError("not a snapshot of this lab")
-    store: dict[str, Any] = json.loads(gzip.decompress(body[len(MAGIC) :].rstrip(b"\0")))
+    store: dict[str, Any] = json.loads(zlib.decompressobj(wbits=31).decompress(body[len(MAGIC) :]))  # the padding follows it
     return store
 
 

@@ -59,6 +59,8 @@ async def request(port: KubePort, node: str, addresses: Sequence[str], name: str
             "request": base64.b64encode(_csr(node, addresses)).decode(),
             "signerName": SIGNER,
             "usages": ["digital signature", "server auth"],
+            "username": f"system:node:{node}",  # an API server writes the same from who asks
+            "groups": ["system:nodes", "system:authenticated"],
         },
     }
     await port.create(GVR, body)
