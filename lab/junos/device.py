@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Literal
 
 from lab.actor import Snapshot
@@ -477,6 +478,12 @@ def _idle(limit: Branch) -> float | None:
 
 def config_of(lines: Sequence[str]) -> Config:
     """The configuration that set lines make. Raises StatementError."""
+    return _parsed(tuple(lines)).copy()
+
+
+@lru_cache(maxsize=256)
+def _parsed(lines: tuple[str, ...]) -> Config:
+    """Snapshots hold the same configurations again and again: each is parsed once. Never changed, only copied."""
     config = Config()
     for line in lines:
         config.set(tokenize(line)[1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +34,10 @@ class Branch:
 
     items: dict[Key, Branch | str | tuple[str, ...]] = field(default_factory=dict)
 
+    def copy(self) -> Branch:
+        """An independent copy."""
+        return Branch({key: value.copy() if isinstance(value, Branch) else value for key, value in self.items.items()})
+
 
 Entry = Branch | str | tuple[str, ...]
 
@@ -47,7 +50,7 @@ class Config:
 
     def copy(self) -> Config:
         """An independent copy."""
-        return copy.deepcopy(self)
+        return Config(self.top.copy())
 
     def set(self, tokens: Sequence[str]) -> None:
         """Take one `set` line, without the word itself. Raises StatementError."""
