@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: setup demo test check lint types rooms unit lab bench clean lock diagrams wheel-check properties fuzz kill-anywhere
+.PHONY: setup demo test check lint types rooms unit lab sites bench clean lock wheel-check properties fuzz kill-anywhere
 
 setup: $(STAMP)
 
@@ -30,6 +30,10 @@ unit: setup
 
 lab: setup
 	$(BIN)/python -m pytest tests/lab -n 2 --dist loadgroup
+
+# Every example site, from blank machines to its end.
+sites: setup
+	$(BIN)/python -m pytest tests/lab/test_sites.py -m 'long or lab' -n 2
 
 check: lint types rooms
 
