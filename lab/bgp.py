@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -386,11 +386,6 @@ class BgpFabric:
 def far_end(address: str, peer_address: str, *, asn: int, peer_asn: int, routes: tuple[str, ...]) -> NodeSide:
     """Somebody else's router, outside of the site: it is configured for the gateway as the gateway is for it."""
     return NodeSide("", "carrier", address, peer_address, asn, peer_asn, routes=routes, local_port=179)
-
-
-def with_routes(side: NodeSide, routes: Iterable[str]) -> NodeSide:
-    """The same peer, advertising these prefixes."""
-    return replace(side, routes=tuple(sorted(routes)))
 
 
 def _carried(node: NodeSide, gateway: GatewaySide) -> tuple[str, ...]:
