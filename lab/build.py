@@ -172,9 +172,10 @@ def _gateway(world: World, have: Credentials, ports: dict[str, int]) -> Any:
 
 
 def _cilium(world: World, cluster: LabCluster, shared: list[Any]) -> list[Controller]:
-    """Cilium's controllers. Imported here: a lab that has just started has no API yet, and is to be there soon."""
+    """Cilium's and Flux' controllers. Imported here: a lab that has just started has no API yet, and is to be there soon."""
     from lab.cilium.attach import attach
     from lab.cilium.mesh import Meshes
+    from lab.flux.attach import attach as attach_flux
 
     if not shared:
         shared.append(Meshes())
@@ -193,4 +194,4 @@ def _cilium(world: World, cluster: LabCluster, shared: list[Any]) -> list[Contro
 
     service_ip = str(next(iter(cluster.spec.services))[1])
     cluster.cilium = attach(cluster, meshes=meshes, fabric=world.bgp, reach=reach, service_ip=service_ip, gateway=gateway)
-    return list(cluster.cilium.controllers)
+    return [*cluster.cilium.controllers, *attach_flux(cluster, world.git)]

@@ -122,7 +122,8 @@ class Client:
 
     def late(self) -> bool:
         """Whether --timeout is over."""
-        return self.call.clock.seconds() >= self.end
+        over: bool = self.call.clock.seconds() >= self.end
+        return over
 
     async def until(self, done: Callable[[], Awaitable[bool]]) -> None:
         """Wait. Raises Fail with `context deadline exceeded` at the end of --timeout."""
@@ -143,7 +144,7 @@ class Client:
                 return False
             if status.get("observedGeneration", -1) < obj["metadata"].get("generation", 1):
                 return False
-            return bool(kstatus.status_of(obj) == kstatus.CURRENT and kstatus.condition(obj, "Ready"))
+            return kstatus.status_of(obj) == kstatus.CURRENT and bool(kstatus.condition(obj, "Ready"))
 
         await self.until(done)
         return last[0]
