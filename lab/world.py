@@ -22,6 +22,8 @@ from lab.faults import Faults
 from lab.machines import Machine
 from lab.record import Record
 
+CALM_SECONDS = 60.0
+
 
 @dataclass
 class World:
@@ -91,10 +93,13 @@ class World:
         """Wait until nothing is under way. False where something still was after `limit` wall seconds."""
         loop = asyncio.get_running_loop()
         end = loop.time() + limit
-        calm = 0
-        while calm < 5:
+        # A controller's lag and a kubelet's retry are seconds of the world: so long nothing may stir.
+        needed = min(5.0, max(0.2, self.clock.wall(CALM_SECONDS)))
+        calm_since = loop.time()
+        while loop.time() - calm_since < needed:
             if loop.time() > end:
                 return False
-            await asyncio.sleep(0.05)
-            calm = 0 if any(actor.busy() for actor in self.actors()) else calm + 1
+            await asyncio.sleep(0.02)
+            if any(actor.busy() for actor in self.actors()):
+                calm_since = loop.time()
         return True

@@ -39,7 +39,7 @@ machine:
 class Desk:
     """One world and a working folder. Use as `async with Desk(tmp_path) as desk`."""
 
-    def __init__(self, folder: Path, *, site: str = "ten-weeks", speed: float = 6000.0, seed: int = 1) -> None:
+    def __init__(self, folder: Path, *, site: str = "ten-weeks", speed: float = 2000.0, seed: int = 1) -> None:
         self.folder = folder
         self.site = load(SITES / site / "site.yaml")
         self.world, self.credentials = build(folder / "lab", self.site, seed=seed, speed=speed)
@@ -101,7 +101,7 @@ class Desk:
         file = f"{config or node}.yaml"
         return await self.run("talosctl", "apply-config", "--insecure", "-n", address, "-e", address, "-f", file)
 
-    async def until(self, met: Callable[[], bool], *, seconds: float = 1800.0) -> None:
+    async def until(self, met: Callable[[], bool], *, seconds: float = 3600.0) -> None:
         """Wait, at most for so many simulated seconds."""
         end = self.world.clock.seconds() + seconds
         while not met():
