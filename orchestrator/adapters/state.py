@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrator.adapters.files import write_private
 from orchestrator.model.errors import StateError
 
 NAME = ".bootstrap"
@@ -55,7 +56,7 @@ class StateFolder:
                 path.chmod(0o700)
             ignore = self.path / ".gitignore"
             if not ignore.exists():
-                ignore.write_text("*\n")
+                write_private(ignore, "*\n")
             self._prove_writable()
         except OSError as error:
             raise _unusable(self.path, error.strerror or str(error)) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -143,8 +142,7 @@ class SiteWriter:
             source = self._dir / path
             if source.exists():
                 copy_to = stem.with_name(f"{stem.name}.{source.name}")
-                shutil.copyfile(source, copy_to)
-                make_private(copy_to)
+                write_private(copy_to, self._masker.mask(source.read_text(errors="backslashreplace")))
                 kept.append(str(copy_to.relative_to(self._runs.parent)))
         return kept
 

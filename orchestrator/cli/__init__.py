@@ -6,8 +6,12 @@ Exit codes are those of design.md section 6; an error is two lines on stderr, a 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from orchestrator.cli.shared import Shared
 
 VERSION = "0.1.0"
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -81,7 +85,10 @@ def cli(ctx: click.Context, directory: str, site_file: str | None, no_color: boo
     """
     from orchestrator.cli.shared import Shared
 
+    started: list[Shared] | None = ctx.obj
     ctx.obj = Shared(directory, site_file, color=not no_color, interactive=not non_interactive, quiet=quiet, verbose=verbose)
+    if started is not None:
+        started.append(ctx.obj)
 
 
 def main() -> None:
@@ -91,8 +98,9 @@ def main() -> None:
 
 def run(argv: list[str]) -> int:
     """The exit code of one command line."""
+    started: list[Shared] = []
     try:
-        result = cli.main(hoisted(argv), prog_name="bootstrap", standalone_mode=False)
+        result = cli.main(hoisted(argv), prog_name="bootstrap", standalone_mode=False, obj=started)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as ended:
         return ended.exit_code
@@ -108,7 +116,7 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         from orchestrator.cli.failing import report_failure
 
-        return report_failure(error, verbose="-v" in argv or "--verbose" in argv)
+        return report_failure(error, verbose="-v" in argv or "--verbose" in argv, mask=started[0].mask if started else str)
 
 
 def hoisted(argv: list[str]) -> list[str]:

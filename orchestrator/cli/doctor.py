@@ -18,9 +18,10 @@ def doctor(shared: Shared, form: str) -> int:
     from orchestrator.report.paint import Paint, columns
 
     room = shared.room
+    room.know_secrets()
     checks = {check.id: check for check in phases.workstation(room.site)}
     found, _ = ask_all(checks, room.reader, 8)
-    rows = [{"check": name, "title": checks[name].title, "verdict": str(one.state), "reason": one.reason, "hint": checks[name].hint} for name, one in found.items()]
+    rows = [{"check": name, "title": checks[name].title, "verdict": str(one.state), "reason": shared.mask(one.reason), "hint": checks[name].hint} for name, one in found.items()]
     if form != "text":
         shared.data(dump(form, {"site": room.site.name, "checks": rows}))
     else:

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
+from collections.abc import Callable
 
 import click
 
 from orchestrator.model.errors import BootstrapError
 
 
-def report_failure(error: Exception, *, verbose: bool) -> int:
-    """Print the error on stderr and give the exit code."""
+def report_failure(error: Exception, *, verbose: bool, mask: Callable[[str], str] = str) -> int:
+    """Print the error on stderr, each text masked and inert, and give the exit code."""
     from orchestrator.adapters.masking import inert
 
+    def say(text: str) -> None:
+        click.echo(inert(mask(text)), err=True)
+
+    if verbose:
+        say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, BootstrapError):
-        if verbose:
-            traceback.print_exception(error, file=sys.stderr)
-        for number, line in enumerate(str(error).splitlines() or [""]):
-            click.echo(inert(line if number else f"error: {line}"), err=True)
+        say(f"error: {error}")
         if error.hint:
-            click.echo(f"hint: {inert(error.hint)}", err=True)
+            say(f"hint: {error.hint}")
         return error.exit_code
     from inventory import SiteErrors
 
     if isinstance(error, SiteErrors):
         from orchestrator.report.site import site_errors
 
-        click.echo(inert(site_errors(error.errors)), err=True)
+        say(site_errors(error.errors))
         return 3
     if isinstance(error, OSError):
-        click.echo(f"error: {inert(str(error))}", err=True)
-        click.echo("hint: bootstrap doctor", err=True)
+        say(f"error: {error}")
+        say("hint: bootstrap doctor")
         return 11
-    click.echo(f"bug: {type(error).__name__}: {inert(str(error))}", err=True)
-    if verbose:
-        traceback.print_exception(error, file=sys.stderr)
-    click.echo("hint: this should not happen; run again with -v and file what it prints", err=True)
+    say(f"bug: {type(error).__name__}: {error}")
+    say("hint: this should not happen; run again with -v and file what it prints")
     return 1

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.options import choice, option, output, selection
 from orchestrator.cli.shared import Shared, dump
+
+if TYPE_CHECKING:
+    from orchestrator.engine.plan import Plan
+
+
+def masked_reasons(plan: Plan, mask: Callable[[str], str]) -> Plan:
+    """The plan with what its verdicts quote masked. Its actions name secrets and hold none: they stay as they will be done."""
+    phases = tuple(
+        replace(
+            phase,
+            steps=tuple(replace(step, reason=mask(step.reason)) for step in phase.steps),
+            gates=tuple({**gate, "reason": mask(gate["reason"])} for gate in phase.gates),
+        )
+        for phase in plan.phases
+    )
+    return replace(plan, phases=phases)
 
 
 @click.command()
@@ -29,7 +48,7 @@ def plan(shared: Shared, /, out: Path | None, detailed_exitcode: bool, form: str
     made = api.plan(room.subject, choice(**chosen), reader=room.reader, records=room.records(), clock=room.clock)  # type: ignore[arg-type]  # click's values, by name
     document = made.to_json()
     if out is not None:
-        write_private(out.resolve(), made.text())
+        write_private(out.resolve(), masked_reasons(made, room.masker.mask).text())
     text = plan_text(document, Paint(shared.color and sys.stdout.isatty()), verbose=shared.verbose) if form == "text" else dump(form, document)
     shared.data(room.masker.mask(text))
     if out is not None:

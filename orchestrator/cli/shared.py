@@ -62,6 +62,11 @@ class Shared:
         if not self.quiet:
             click.echo(text, err=True, color=self.color and sys.stderr.isatty())
 
+    def mask(self, text: str) -> str:
+        """`text` without the secrets that this command has come to know."""
+        room = self.__dict__.get("room")
+        return text if room is None else str(room.masker.mask(text))
+
     @cached_property
     def path(self) -> Path:
         """The site file. Raises NoSite."""

@@ -77,7 +77,8 @@ def _up(shared: Shared, wanted: Choice, saved: Plan | None, *, yes: bool, confir
     api.selection(room.subject, wanted if saved is None else saved.choice)  # a wrong name is told before anything is made
     folder = StateFolder(room.site_dir)
     folder.prepare()
-    command = " ".join(["bootstrap", *sys.argv[1:]])
+    room.know_secrets()
+    command = room.masker.mask(" ".join(["bootstrap", *sys.argv[1:]]))
     run = folder.new_run()
     lock = Lock.take(folder.path, command=command, run=run)
     stop = Stop()
@@ -85,7 +86,6 @@ def _up(shared: Shared, wanted: Choice, saved: Plan | None, *, yes: bool, confir
         stack.callback(lock.release)
         if lock.took_over is not None:
             shared.say(f"took over the lock: {lock.took_over.explain()}")
-        room.know_secrets()
         if not _accepted(shared, room, wanted, saved, yes):
             return 7
         with _signals(stop, shared):
@@ -117,7 +117,7 @@ def _run(shared: Shared, room: Room, wanted: Choice, saved: Plan | None, lock: A
         writer = room.writer()
         stack.callback(writer.close)
         ports = Ports(reader=room.reader, writer=writer, clock=room.clock, journal=MaskedJournal(journal, room.masker), events=MaskedEvents(events, room.masker), fence=lock, children=SystemChildren())
-        options = UpOptions(run=run, command=room.masker.mask(command), plan=saved, confirmed=confirmed)
+        options = UpOptions(run=run, command=command, plan=saved, confirmed=confirmed)
         return api.up(room.subject, wanted if saved is None else Choice(), ports=ports, options=options, stop=stop)
 
 

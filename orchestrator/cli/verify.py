@@ -23,12 +23,13 @@ def verify(shared: Shared, /, form: str, **chosen: object) -> int:
     from orchestrator.report.verify import verification
 
     room = shared.room
+    room.know_secrets()
     found = api.verify(room.subject, choice(**chosen), reader=room.reader, records=room.records(), clock=room.clock)  # type: ignore[arg-type]  # click's values, by name
     document = found.to_json() | {"theirs": theirs(room.reader.ask(GitRead()).body)}
     if form == "text":
-        shared.data(verification(document, Paint(shared.color and sys.stdout.isatty()), verbose=shared.verbose))
+        shared.data(shared.mask(verification(document, Paint(shared.color and sys.stdout.isatty()), verbose=shared.verbose)))
     else:
-        shared.data(dump(form, document))
+        shared.data(shared.mask(dump(form, document)))
     return 2 if found.drifted or document["theirs"] else 0
 
 

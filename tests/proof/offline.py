@@ -18,7 +18,7 @@ CREDENTIALS = sitecopy.Credentials(gateway_password="gateway-pass-word", git_tok
 def write(folder: Path, example: str = "single-node") -> Path:
     """Write an example with addresses that lead nowhere, and the secrets that it reads. -> the site's folder"""
     site = inventory.load(EXAMPLES / example / "site.yaml")
-    apis = {cluster.name: f"https://{NOBODY}" for cluster in site.clusters}
+    apis = {cluster.name: f"https://127.0.0.1:{port}" for port, cluster in enumerate(site.clusters, 1)}
     changed = sitecopy.addresses(site, factory=f"http://{NOBODY}", apis=apis, gateway_port=9, git_url=_git(str(site.git.url)), store=f"http://{NOBODY}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "site.yaml").write_text(sitecopy.text(site, changed | {"timing.poll": 0.05, "timing.scale": 0.001}))
