@@ -216,15 +216,19 @@ class Informer:
         found = {key_of(obj): obj for obj in objects}
         for key in [key for key in self.objects if key not in found]:
             self._drop(key, _version(self.objects[key]))
+        self._gone.clear()
         for key, obj in found.items():
-            self._put(key, obj)
+            held = self.objects.get(key)
+            if held is None or _version(held) != _version(obj):  # older ones too: a store may have been restored
+                self._put(key, obj, force=True)
         self.synced.set()
         return version
 
-    def _put(self, key: str, obj: Object) -> None:
+    def _put(self, key: str, obj: Object, *, force: bool = False) -> None:
         old = self.objects.get(key)
         if (
-            old is not None
+            not force
+            and old is not None
             and _version(old) >= _version(obj)
             and old["metadata"].get("uid") == obj["metadata"].get("uid")
         ):

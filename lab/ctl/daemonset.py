@@ -20,7 +20,7 @@ from lab.ctl.objects import (
     pod_ready,
     tolerates,
 )
-from lab.ctl.replicaset import create_pod, delete_pod, post_status
+from lab.ctl.replicaset import create_pod, delete_pod, minimum_wait, post_status
 from lab.ctl.revisions import ensure_revision, prune_revisions
 
 SETS, PODS, NODES = "apps/v1/daemonsets", "v1/pods", "v1/nodes"
@@ -60,7 +60,7 @@ class DaemonSets(Controller):
         await self._post(ds, digest)
         used = [p["metadata"].get("labels", {}).get(REVISION_LABEL, "") for group in pods.values() for p in group]
         await prune_revisions(self, ds, [digest, *used])
-        return None
+        return minimum_wait(ds, [p for group in pods.values() for p in group], self.clock.now())
 
     def _by_node(self, ds: ReadOnly) -> dict[str, list[Object]]:
         """Its pods by the node that they are on or meant for."""

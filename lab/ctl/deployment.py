@@ -244,8 +244,11 @@ class Deployments(Controller):
         self.events.emit(deployment, "ScalingReplicaSet", text)
 
     async def _annotate(self, gvr: str, obj: Object, annotations: Object) -> Object:
+        """Through the status where it is the Deployment's: the real controller does so, and its generation stays."""
         namespace, name = split_key(key_of(obj))
-        changed = await self.port.patch(gvr, name, {"metadata": {"annotations": annotations}}, namespace)
+        change = {"metadata": {"annotations": annotations}}
+        subresource = "status" if gvr == DEPLOYMENTS else ""
+        changed = await self.port.patch(gvr, name, change, namespace, subresource=subresource)
         self.informers.of(gvr).note(changed)
         return changed
 
@@ -276,6 +279,12 @@ class Deployments(Controller):
         status = counts(deployment, sets, current)
         conditions: list[Object] = list(deployment.get("status", {}).get("conditions") or ())
         conditions = with_condition(conditions, _availability(deployment, status), now)
+        failed = next((c for rs in sets if (c := condition(rs, "ReplicaFailure"))), None)
+        if failed is not None:
+            copied = {key: failed[key] for key in ("type", "status", "reason", "message")}
+            conditions = with_condition(conditions, copied, now)
+        else:
+            conditions = [c for c in conditions if c["type"] != "ReplicaFailure"]
         left = None
         if not deployment["spec"].get("paused"):
             progressing, left = self._progress(deployment, sets, current, status, created)

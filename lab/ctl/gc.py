@@ -46,6 +46,7 @@ class Graph:
         self._clock = clock
         self._informers = informers
         self._kinds: dict[str, Informer] = {}
+        self._names: dict[tuple[str, str], str] = {}  # (group, kind) -> gvr
         self._handlers: dict[str, Handler] = {}
         self._own: set[str] = set()
         self._namespaced: dict[str, bool] = {}
@@ -67,7 +68,7 @@ class Graph:
                 and identity not in seen
             ):
                 seen.add(identity)
-                self._follow(resource.gvr, resource.namespaced)
+                self._follow(resource.gvr, resource.namespaced, resource.kind)
         crds = self._informers.of(CRDS)
         crds.add_handler(self._crd_changed)
         for crd in crds.values():
@@ -117,21 +118,13 @@ class Graph:
         return self._kinds[gvr].get(key) if gvr in self._kinds else None
 
     def gvr_of(self, reference: ReadOnly) -> str | None:
-        """The gvr of an owner reference's kind, where it is known."""
-        for gvr in self._kinds:
-            if gvr.rpartition("/")[0] == reference["apiVersion"] and self._kind_name(gvr) == reference["kind"]:
-                return gvr
-        return None
+        """The gvr of an owner reference's kind, where it is known; any version of a group will do."""
+        return self._names.get((reference["apiVersion"].rpartition("/")[0], reference["kind"]))
 
-    def _kind_name(self, gvr: str) -> str:
-        known = _BUILTIN_KINDS.get(gvr)
-        if known:
-            return known
-        return next((str(obj["kind"]) for obj in self._kinds[gvr].values()), "")
-
-    def _follow(self, gvr: str, namespaced: bool) -> None:
+    def _follow(self, gvr: str, namespaced: bool, kind_name: str) -> None:
         if gvr in self._kinds:
             return
+        self._names[(split_key(split_key(gvr)[0])[0], kind_name)] = gvr
         shared = self._informers.known(gvr)
         informer = self._kinds[gvr] = shared or Informer(self._port, self._clock, gvr, slim)
         self._namespaced[gvr] = namespaced
@@ -156,6 +149,7 @@ class Graph:
             for gvr in gvrs:
                 informer = self._kinds.pop(gvr, None)
                 self._namespaced.pop(gvr, None)
+                self._names.pop((spec["group"], spec["names"]["kind"]), None)
                 if informer is not None:
                     informer.remove_handler(self._handlers.pop(gvr))
                 if informer is not None and gvr in self._own:
@@ -163,7 +157,7 @@ class Graph:
                     asyncio.ensure_future(informer.stop())  # noqa: RUF006 - it ends by itself, nothing waits for it
         elif condition_status(crd, "Established") == "True":
             for gvr in gvrs:
-                self._follow(gvr, spec["scope"] == "Namespaced")
+                self._follow(gvr, spec["scope"] == "Namespaced", spec["names"]["kind"])
 
     def _changed(self, gvr: str, kind: str, obj: Object, old: Object | None) -> None:
         place = (gvr, key_of(obj))
@@ -182,9 +176,6 @@ class Graph:
                 self._dependents.setdefault(owner["uid"], {})[place] = None
         for listener in self.listeners:
             listener(gvr, kind, obj)
-
-
-_BUILTIN_KINDS = {resource.gvr: resource.kind for resource in builtin_resources()}
 
 
 class GarbageCollector(Controller):

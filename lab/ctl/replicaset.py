@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 from lab.ctl.base import Controller, Keys, key_of, split_key
@@ -56,7 +57,7 @@ class ReplicaSets(Controller):
         failure = "" if deleting(rs) else await self._scale(rs, active)
         active = [pod for pod in await self._pods(rs) if pod_active(pod)]
         await self._post(rs, active, failure)
-        return self._next_available(rs, active)
+        return minimum_wait(rs, active, self.clock.now())
 
     async def _pods(self, rs: Object) -> list[Object]:
         """Owned pods; orphans that match are adopted."""
@@ -109,18 +110,18 @@ class ReplicaSets(Controller):
         status["conditions"] = conditions or None
         await post_status(self, self.gvr, rs, status)
 
-    def _next_available(self, rs: ReadOnly, active: Sequence[ReadOnly]) -> float | None:
-        """When the next ready pod will have been ready for long enough."""
-        seconds = rs["spec"].get("minReadySeconds", 0)
-        if not seconds:
-            return None
-        now = self.clock.now()
-        waits = [
-            (after(ready["lastTransitionTime"], seconds) - now).total_seconds()
-            for pod in active
-            if (ready := condition(pod, "Ready")) and ready["status"] == "True"
-        ]
-        return min((wait + 0.1 for wait in waits if wait > 0), default=None)
+
+def minimum_wait(owner: ReadOnly, pods: Sequence[ReadOnly], now: datetime) -> float | None:
+    """Simulated seconds until the next ready pod will have been ready for `minReadySeconds`."""
+    seconds = owner["spec"].get("minReadySeconds", 0)
+    if not seconds:
+        return None
+    waits = [
+        (after(ready["lastTransitionTime"], seconds) - now).total_seconds()
+        for pod in pods
+        if (ready := condition(pod, "Ready")) and ready["status"] == "True"
+    ]
+    return min((wait + 0.1 for wait in waits if wait > 0), default=None)
 
 
 async def create_pod(controller: Controller, owner: Object, pod: Object) -> str:

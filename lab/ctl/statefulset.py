@@ -18,7 +18,7 @@ from lab.ctl.objects import (
     pod_from_template,
     pod_ready,
 )
-from lab.ctl.replicaset import post_status
+from lab.ctl.replicaset import minimum_wait, post_status
 from lab.ctl.revisions import ensure_revision, prune_revisions
 from lab.kube.port import KubeError
 
@@ -49,7 +49,7 @@ class StatefulSets(Controller):
             for p in pods
         ]
         await prune_revisions(self, sts, [digest, *used])
-        return None
+        return minimum_wait(sts, pods, self.clock.now())
 
     def _pods(self, sts: ReadOnly) -> list[Object]:
         return sorted(self.informers.of(PODS).find("owner", sts["metadata"]["uid"]), key=ordinal)
