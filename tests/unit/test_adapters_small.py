@@ -55,10 +55,9 @@ def test_compare_is_read_as_set_lines() -> None:
         "set protocols bgp group K8S-INFRA type external",
         "set protocols bgp group K8S-INFRA authentication-key ***",
         "set protocols bgp group K8S-INFRA neighbor 10.25.11.11 description infra-01",
-        "set routing-options forwarding-table export OLD",
         "set routing-options forwarding-table export ECMP",
     }
-    assert found.removed == {"set protocols lldp interface all", "set routing-options forwarding-table export OLD"}
+    assert found.removed == {"set protocols lldp interface all"}  # OLD is written anew, not removed
 
 
 def test_no_difference_is_empty() -> None:
