@@ -39,7 +39,7 @@ set protocols bgp group K neighbor 10.25.11.12 description infra-02
 Talk = Callable[..., Awaitable[str]]
 
 
-def run(scenario: Callable[[JunosDevice], Awaitable[None]], *, grace: float = 0.05) -> None:
+def run(scenario: Callable[[JunosDevice], Awaitable[None]], *, grace: float = 30.0) -> None:
     async def whole() -> None:
         clock = Clock(FAST)
         device = gateway(clock, random.Random(1), BgpFabric(clock, random.Random(2)), SITE, grace=grace)
@@ -119,21 +119,21 @@ def test_an_unconfirmed_commit_rolls_back_and_tells_who_is_there() -> None:
         assert device.active == before and "Commit was not confirmed; automatic rollback complete." in told[0]
         assert "by root via other" in await talk(cli, "show system commit")
 
-    run(scenario)
+    run(scenario, grace=0.5)
 
 
 def test_the_rollback_waits_for_a_client_call_in_progress() -> None:
     async def scenario(device: JunosDevice) -> None:
         cli = exclusive(device)
-        await talk(cli, "configure exclusive", "set system host-name other", "commit confirmed 1")
         with device.clock.hold():
+            await talk(cli, "configure exclusive", "set system host-name other", "commit confirmed 1")
             await asyncio.sleep(0.2)
             assert device.host == "other"
             assert await talk(cli, "commit") == "commit complete\n"
         await asyncio.sleep(0.1)
         assert device.host == "other"
 
-    run(scenario)
+    run(scenario, grace=0.05)
 
 
 def test_a_commit_check_confirms_too() -> None:
@@ -274,7 +274,7 @@ def test_a_snapshot_keeps_a_pending_confirmation() -> None:
         await until(lambda: device.pending is None)
         assert device.host == "srx320"
 
-    run(scenario)
+    run(scenario, grace=0.5)
 
 
 def test_a_dump_shows_no_secret_and_is_the_same_under_another_salt() -> None:
