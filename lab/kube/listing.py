@@ -276,7 +276,7 @@ class Watching:
         self._store, self._collection = store, collection
         self._namespace, self._options = namespace, options
         self._ready: deque[Change] = deque(first)
-        self._wake = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self.closed = False
         collection.watchers.add(self._tell)
 
@@ -284,23 +284,36 @@ class Watching:
         change = selected(event, self._namespace, self._options)
         if change is not None:
             self._ready.append(change)
-            self._wake.set()
+            self._wake()
 
     def close(self) -> None:
         """No more events."""
         self.closed = True
         self._collection.watchers.discard(self._tell)
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            _release(self._waiter)
 
     async def next(self, timeout: float) -> Change | None:
         """The next change, or None after `timeout` wall seconds or where the watch was closed."""
         if not self._ready and not self.closed:
-            self._wake.clear()
+            # by hand: `asyncio.wait_for` makes a task for each event, and there are hundreds of watches
+            loop = asyncio.get_running_loop()
+            waiter = self._waiter = loop.create_future()
+            timer = loop.call_later(timeout, _release, waiter)
             try:
-                await asyncio.wait_for(self._wake.wait(), timeout)
-            except TimeoutError:
-                return None
+                await waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
         return self._ready.popleft() if self._ready else None
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def selected(event: Event, namespace: str, options: ListOptions) -> Change | None:
