@@ -111,7 +111,7 @@ def _authenticate(lab: LabCluster | None, cluster: Object, user: Object, server:
     if not cluster.get("insecure-skip-tls-verify") and authority and authority.strip() != lab.ca.cert_pem.strip() and not _same_key(authority, lab.ca.cert_pem):
         return None, UNKNOWN_CA
     if user.get("token"):
-        found = lab.api.user_of_token(user["token"])
+        found = lab.api.authenticate(user["token"])
         return found, "" if found else UNAUTHORIZED
     return _of_certificate(_unb64(user.get("client-certificate-data", "")), lab.ca.cert_pem)
 

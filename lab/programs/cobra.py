@@ -439,7 +439,7 @@ def _check_count(tool: str, command: Command, args: list[str]) -> None:
     """Source: cobra `args.go`; helm has its own validators (`pkg/cmd/require`)."""
     kind, _, number = command.args.partition(":")
     count = len(args)
-    if count == 0 and command.no_args_error and kind not in ("any", "none") and not _accepts(kind, number, 0):
+    if tool != "helm" and count == 0 and command.no_args_error and kind not in ("any", "none") and not _accepts(kind, number, 0):
         raise _UsageError(command.no_args_error)
     if _accepts(kind, number, count):
         return
