@@ -489,6 +489,18 @@ def judge_no_diagnostics(nodes: tuple[Node, ...], answers: Answers) -> Verdict:
     return unmet("; ".join(warnings)) if warnings else met("no diagnostics")
 
 
+def judge_valid(nodes: tuple[Node, ...], answers: Answers) -> Verdict:
+    """Every generated configuration is one that Talos takes. Answers: `validate` of every node's file."""
+    for node, answer in zip(nodes, answers, strict=True):
+        if answer.unreachable is not None:
+            return unknown(answer.unreachable)
+        if answer.rc != 0:
+            return unmet(f"{node.name}: {said(answer)}", permanent=True)
+        if "is valid for metal mode" not in answer.stdout:
+            return unknown(f"{node.name}: talosctl validate said nothing")
+    return met(f"{len(nodes)} configurations are valid")
+
+
 def judge_talosconfig(site: Site, cluster: Cluster, answers: Answers) -> Verdict:
     """The file has the cluster's context and endpoints. Answers: FileRead, `config info`."""
     file, info = answers

@@ -1,51 +1,66 @@
-"""YAML for people and for Git: stable, block style, no anchors."""
+"""YAML for people and for Git: stable, block style, no anchors; and durations as Go's flags take them.
+
+An emitter of its own: what is written here is plain data, and PyYAML's took most of the time of compiling a site.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-import yaml
-
-
-class _Dumper(yaml.SafeDumper):
-    """Two spaces below a list's key, no anchors, multi-line texts as blocks."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else '"' if _ambiguous(text) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-def _ambiguous(text: str) -> bool:
-    """Words that YAML 1.1 readers take for booleans (`"No"` in CiliumLoadBalancerIPPool), and MACs that look like base 60."""
-    return text.lower() in ("yes", "no", "on", "off", "y", "n") or (":" in text and text.replace(":", "").isalnum() and " " not in text)
-
-
-def _mapping(dumper: yaml.SafeDumper, data: Mapping[str, Any]) -> yaml.MappingNode:
-    return dumper.represent_mapping("tag:yaml.org,2002:map", data.items())
-
-
-def _sequence(dumper: yaml.SafeDumper, data: Sequence[Any]) -> yaml.SequenceNode:
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", data)
-
-
-_Dumper.add_representer(str, _string)
-_Dumper.add_representer(dict, _mapping)
-_Dumper.add_representer(tuple, _sequence)
+_PLAIN = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.@+-]*(?: [A-Za-z0-9_/.@+=,-]+)*|\d+(?:\.\d+){2,3}(?:/\d+|-[A-Za-z0-9.-]+)?|\d+[a-z]")
+_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "~", ".", "..", ".inf", ".nan", "-", "---", "..."})
+_LIKE_A_NUMBER = re.compile(r"[-+.]?\d[\d_,]*(?:\.[\d_]*)?(?:e[-+]?\d+)?|0x[0-9a-f_]+|0o?[0-7_]+|[-+]?\.(?:inf|nan)", re.IGNORECASE)
 
 
 def dump(*documents: Mapping[str, Any]) -> str:
-    """YAML documents in the given order of keys, `---` between them."""
-    texts = [yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=4096, allow_unicode=True) for document in documents]
-    return "---\n".join(texts)
+    """YAML documents in the given order of keys, `---` between them. Takes what JSON takes."""
+    return "---\n".join("".join(f"{line}\n" for line in _block(document, 0)) for document in documents)
+
+
+def _block(value: Any, depth: int) -> Iterator[str]:
+    """The lines of a mapping or a list that is not empty."""
+    pad = "  " * depth
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _entry(f"{pad}{_scalar(key)}:", one, depth)
+        return
+    for one in value:
+        if isinstance(one, Mapping | list | tuple) and one:
+            first, *rest = _block(one, depth + 1)
+            yield f"{pad}- {first[len(pad) + 2 :]}"
+            yield from rest
+        else:
+            yield from _entry(f"{pad}-", one, depth)
+
+
+def _entry(head: str, value: Any, depth: int) -> Iterator[str]:
+    if isinstance(value, Mapping | list | tuple) and value:
+        yield head
+        yield from _block(value, depth + 1)
+    elif isinstance(value, str) and _literal(value):
+        yield f"{head} |"
+        yield from ("  " * (depth + 1) + line if line else "" for line in value[:-1].split("\n"))
+    else:
+        yield f"{head} {_scalar(value)}"
+
+
+def _literal(text: str) -> bool:
+    """Whether a text can stand as a literal block without any indicator: it ends in one newline and begins with no blank."""
+    whole = text.endswith("\n") and not text.endswith("\n\n") and len(text) > 1 and text[0] not in " \n"
+    return whole and all(line.isprintable() for line in text.split("\n"))
+
+
+def _scalar(value: Any) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if _PLAIN.fullmatch(value) and value.lower() not in _WORDS and not _LIKE_A_NUMBER.fullmatch(value):
+        return value
+    quoted = json.dumps(value, ensure_ascii=False)
+    return quoted if quoted.isprintable() else "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
 def duration(span: timedelta) -> str:
