@@ -27,7 +27,7 @@ from lab.kube.plugins import MUTATORS, VALIDATORS
 from lab.kube.rbac import Attributes, Authorizer, refusal
 from lab.kube.registry import Registry, Resource
 from lab.kube.rest import Call, DeleteOptions, Preconditions, Rest
-from lab.kube.services import Addresses
+from lab.kube.services import Addresses, Allocator
 from lab.kube.store import Event, Key, Store, Stored
 from lab.kube.tokens import Tokens
 from lab.kube.wire import ConnectionCutError, Fault, Req, RequestRecord, Resp, Stream, Upgrade, User
@@ -141,6 +141,7 @@ class ApiServer:
         self.addresses = Addresses(self.store, service_cidrs, seed)
         self.plugins = Plugins(self.store, MUTATORS, VALIDATORS)
         self.rest = Rest(self.store, self.plugins, clock.now, seed, self._read)
+        self.rest.begin["services"] = Allocator(self.addresses).begin
         self.definitions = Definitions(self)
         self._random = random.Random(seed + 1)
         self._models: dict[int, tuple[Resource, Model]] = {}

@@ -112,6 +112,7 @@ class Rest:
         self.store, self.admission, self._now = store, admission, now
         self._random = random.Random(seed)
         self._read = read
+        self.begin: dict[str, Callable[[Json, Json | None], None]] = {}  # by qualified resource; allocates what it needs
 
     def new_uid(self) -> str:
         """A random UUID, from the seed."""
@@ -153,6 +154,7 @@ class Rest:
         self._match_namespace(call, meta_)
         if strategy.generation:
             meta_["generation"] = 1
+        self._begin(call, obj, None)
         strategy.prepare(obj, None, self.context(call))
         name = meta_.get("name", "")
         found = meta.validate(meta_, resource.namespaced, strategy.names) + strategy.validate(obj, None)
@@ -168,6 +170,11 @@ class Rest:
         if old is not None:
             raise self._taken(call, old)
         return self._commit(call, model, obj, None)
+
+    def _begin(self, call: Call, new: Json, old: Json | None) -> None:
+        hook = self.begin.get(call.resource.qualified)
+        if hook is not None and not call.subresource:
+            hook(new, old)
 
     def _taken(self, call: Call, old: Stored) -> ApiError:
         error = errors.already_exists(call.resource.group, call.resource.plural, old.name)
@@ -286,6 +293,7 @@ class Rest:
             meta_["resourceVersion"] = str(stored.version)
         elif int(version) != stored.version:
             raise conflict(resource.group, resource.plural, call.name)
+        self._begin(call, new, old)
         self._prepare(call, model, new, old)
         self._validate_update(call, model, new, old)
         self.admission.validate(call, new, old)

@@ -50,7 +50,7 @@ def labels(values: Any, field: str) -> list[FieldError]:
     return found
 
 
-def annotations(values: Any, field: str) -> list[FieldError]:
+def annotation_map(values: Any, field: str) -> list[FieldError]:
     """Keys of annotations, and their size."""
     found, size = [], 0
     for key, value in (values or {}).items():
@@ -122,7 +122,7 @@ def common(meta: Json, field: str = "metadata") -> list[FieldError]:
     if (meta.get("generation") or 0) < 0:
         found.append(errors.wrong(f"{field}.generation", meta["generation"], "must be greater than or equal to 0"))
     found += labels(meta.get("labels"), f"{field}.labels")
-    found += annotations(meta.get("annotations"), f"{field}.annotations")
+    found += annotation_map(meta.get("annotations"), f"{field}.annotations")
     found += owners(meta.get("ownerReferences"), f"{field}.ownerReferences")
     found += _finalizers(meta.get("finalizers"), f"{field}.finalizers")
     return found + managed(meta.get("managedFields"), f"{field}.managedFields")
@@ -179,7 +179,10 @@ def validate_update(new: Json, old: Json, field: str = "metadata") -> list[Field
             found.append(errors.wrong(f"{field}.{key}", _shown(new.get(key)), IMMUTABLE))
     if not new.get("resourceVersion"):
         found.append(errors.wrong(f"{field}.resourceVersion", "", "must be specified for an update"))
-    return found + common(new, field)
+    found += labels(new.get("labels"), f"{field}.labels")
+    found += annotation_map(new.get("annotations"), f"{field}.annotations")
+    found += owners(new.get("ownerReferences"), f"{field}.ownerReferences")
+    return found + managed(new.get("managedFields"), f"{field}.managedFields")
 
 
 def _shown(value: Any) -> Any:
