@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EPOCH = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 RACE_FLOOR_WALL_SECONDS = 30.0  # design.md 8 "Time": no timer that races a client ends sooner
+TICK_SECONDS = 0.01  # wall, between two looks of a steady clock
+LONGEST_TICK_SECONDS = 0.03  # wall; what a look took longer does not count
 
 
 class Clock:
@@ -31,12 +33,35 @@ class Clock:
         self.race_floor = RACE_FLOOR_WALL_SECONDS
         self._start = time.monotonic()
         self._before = elapsed
+        self._ticker: asyncio.TimerHandle | None = None
         self._held = 0
         self._released: list[Callable[[], None]] = []
 
     def seconds(self) -> float:
         """Simulated seconds since the world began."""
-        return self._before + (time.monotonic() - self._start) * self.speed
+        return self._before + self._since() * self.speed
+
+    def _since(self) -> float:
+        """Wall seconds that count since `_start`; of a steady clock's pause no more than the longest tick."""
+        passed = time.monotonic() - self._start
+        return passed if self._ticker is None else min(passed, LONGEST_TICK_SECONDS)
+
+    def keep_steady(self) -> None:
+        """From now on time stands still while the loop is starved: on a busy machine the world slows down as a whole, and
+        the time limits of simulated programs do not run out while nothing could happen."""
+        if self._ticker is None:
+            self._tick()
+
+    def stop_ticking(self) -> None:
+        """Go back to plain wall time; the loop can end."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self.set(self.seconds())
+            self._ticker = None
+
+    def _tick(self) -> None:
+        self.set(self.seconds())
+        self._ticker = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
     def set(self, elapsed: float) -> None:
         """Go on from `elapsed` simulated seconds: a restored world's time. Timers that wait are not moved."""
@@ -53,7 +78,10 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait for `seconds` of simulated time."""
+        end = self.seconds() + seconds
         await asyncio.sleep(self.wall(seconds))
+        while self._ticker is not None and (left := end - self.seconds()) > 0:
+            await asyncio.sleep(self.wall(left))
 
     def call_later(self, seconds: float, fn: Callable[[], object]) -> asyncio.TimerHandle:
         """Call `fn` on the running loop after `seconds` of simulated time."""

@@ -58,6 +58,7 @@ class World:
 
     async def start(self) -> None:
         """Every actor listens and acts."""
+        self.clock.keep_steady()
         for actor in self.actors():
             await actor.start()
 
@@ -65,6 +66,7 @@ class World:
         """Every actor stops, the last one first."""
         for actor in reversed(self.actors()):
             await actor.stop()
+        self.clock.stop_ticking()
         self.record.close()
 
     def random_for(self, name: str) -> random.Random:
