@@ -14,11 +14,13 @@ class Holds:
     """Who has what. A step gets all its holds at once or waits, behind those that asked for any of them before it.
 
     `first` are steps that an earlier run left in the middle of an action, with their holds: nobody else gets these before
-    the step had its turn, however late it asks.
+    the step had its turn, however late it asks; but for those that it must itself wait for (`behind(first, other)`).
     """
 
-    def __init__(self, first: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(self, first: Mapping[str, tuple[str, ...]], behind: Callable[[str, str], bool] = lambda first, other: False) -> None:
         self._changed = threading.Condition()
+        self._behind = behind
+        self._asking: set[str] = set()
         self._queue: list[tuple[str, frozenset[str]]] = [(step, frozenset(names)) for step, names in first.items() if names]
         self._owners: dict[str, str] = {}
 
@@ -51,8 +53,10 @@ class Holds:
 
     def _take(self, step: str, names: frozenset[str], stop: Stopped) -> bool:
         with self._changed:
+            self._asking.add(step)
             if all(one != step for one, _ in self._queue):
                 self._queue.append((step, names))
+            self._changed.notify_all()
             while not self._turn(step, names):
                 if stop():
                     self._queue = [one for one in self._queue if one[0] != step]
@@ -69,6 +73,6 @@ class Holds:
         for one, wanted in self._queue:
             if one == step:
                 return True
-            if wanted & names:
+            if wanted & names and (one in self._asking or not self._behind(one, step)):
                 return False
         return True

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
 
-from orchestrator.engine.asking import Waiter, ask_all, rfc3339
+from orchestrator.engine.asking import Waiter, ask_all, observe, rfc3339
 from orchestrator.engine.converge import Context, converge, undo
 from orchestrator.engine.graph import Graph, Selection, compile_graph, select
 from orchestrator.engine.holds import Holds
@@ -37,6 +37,7 @@ from orchestrator.model.phase import Phase, Step
 from orchestrator.model.verdict import State, Verdict
 
 BATCH = 8  # goals asked at once while the first one that is left to do is looked for
+DOWN = ("disrupts", "destroys")  # classes of steps that take a node down
 TICK = 0.5  # seconds between two looks at the person's wish to stop and at the heartbeat
 UNKNOWN_WITHIN = timedelta(seconds=30)  # that a precondition or a gate may take to be answered at all
 
@@ -88,7 +89,7 @@ class _Run:
             stop=stop,
             recorder=recorder,
             waiter=self.waiter,
-            holds=Holds(_left_in_the_middle(selection, view)),
+            holds=Holds(_left_in_the_middle(selection, view), self._behind),
             ceiling=options.plan.steps() if options.plan else None,
         )
         self.recorder = recorder
@@ -130,6 +131,7 @@ class _Run:
                 waiting.remove(name)
                 running.add(name)
                 threading.Thread(target=self._instance, args=(self.graph.phases[name],), name=name, daemon=True).start()
+            self._let_go(waiting)
             if not running:
                 break
             try:
@@ -150,6 +152,19 @@ class _Run:
             return []
         done = set(self.ends.done)
         return [n for n in waiting if all(need in done or need not in self.selection.steps for need in self.graph.phases[n].needs)]
+
+    def _behind(self, first: str, other: str) -> bool:
+        """Whether a step must wait for another: the other's phase is needed by its own, or is its own."""
+        mine, theirs = (self.graph.steps[name].phase for name in (first, other))
+        return mine == theirs or theirs in self.graph.needs_of(mine)
+
+    def _let_go(self, waiting: Sequence[str]) -> None:
+        """Nobody waits for the holds of steps whose phase cannot start any more in this run."""
+        lost = {name for name, _ in self.ends.errors}
+        for name in waiting:
+            if lost & self.graph.needs_of(name):
+                for step in self.selection.steps[name]:
+                    self.context.holds.forget(step.id)
 
     def _instance(self, phase: Phase) -> None:
         try:
@@ -342,7 +357,7 @@ class _Instance:
         for _, row in groupby(self.steps, key=lambda step: step.fan.group if step.fan else step.id):
             steps = list(row)
             try:
-                if len(steps) == 1 or steps[0].fan is None:
+                if steps[0].fan is None:
                     self._step(steps[0], known.get(steps[0].id))
                 else:
                     self._fan(steps, known)
@@ -367,6 +382,8 @@ class _Instance:
         begun = [step for step in steps if _touched(view, step)]
         left = iter([*begun, *(step for step in steps if not _touched(view, step))])
         width = min(step.fan.width for step in steps if step.fan)
+        if any(step.id not in known for step in steps):
+            width -= self._down_elsewhere(steps, width)
         errors: list[BaseException] = []
         lock = threading.Lock()
 
@@ -385,6 +402,23 @@ class _Instance:
         _side_by_side(work, min(width, len(steps)))
         if errors:
             raise next((one for one in errors if not isinstance(one, Interrupted)), errors[0])
+
+    def _down_elsewhere(self, steps: Sequence[Step], width: int) -> int:
+        """How many of the fan's nodes an earlier run took down and this one leaves out. Raises PreconditionError when there are
+        as many as may be down at once."""
+        here, group = {step.id for step in steps}, steps[0].fan.group if steps[0].fan else None
+        left_out = [
+            step
+            for step in self.phase.steps
+            if step.fan and step.fan.group == group and step.id not in here and step.disruption in DOWN and _touched(self.context.view, step)
+        ]
+        down = [step for step in left_out if not observe(step.goal, self.context.ports.reader).met]
+        if len(down) >= width:
+            raise PreconditionError(
+                f"{steps[0].id} would take one more node down: {down[0].id} was begun and is not done",
+                hint=f"bootstrap up --step {down[0].id}",
+            )
+        return len(down)
 
     def _compensate(self, error: BootstrapError) -> None:
         """Undo what was done for the step that failed, the last first; only what was done since the phase was last proven."""

@@ -134,6 +134,17 @@ def test_whoever_was_left_in_the_middle_gets_its_hold_first() -> None:
     assert order[-2:] == ["late True", "other True"]
 
 
+def test_a_place_that_is_kept_does_not_hold_up_what_it_waits_for() -> None:
+    holds = Holds({"late": ("gateway",)}, lambda first, other: other == "before")
+    with holds.having("before", ("gateway",), lambda: True) as got:
+        assert got
+    with holds.having("other", ("gateway",), lambda: True) as got:
+        assert not got
+    holds.forget("late")
+    with holds.having("other", ("gateway",), lambda: True) as got:
+        assert got
+
+
 def test_a_wish_to_stop_ends_the_wait_for_a_hold() -> None:
     holds = Holds({})
     with holds.having("one", ("git",), lambda: False), holds.having("two", ("git",), lambda: True) as got:

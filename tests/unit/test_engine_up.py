@@ -298,6 +298,19 @@ def test_a_fan_is_never_wider_than_it_says() -> None:
     assert bench.world.most_down["workers"] <= 2
 
 
+def test_a_node_that_an_earlier_run_left_down_counts() -> None:
+    fan = Fan("workers", 1)
+    bench = Bench((phase("a", *(step(f"a/reboot/{n}", fan=fan, node=n, disruption="disrupts") for n in ("n1", "n2"))),))
+    bench.world.script["a/reboot/n1"] = ["permanent"]
+    assert bench.up().exit_code == 5
+    bench.world.permanent.add("a/reboot/n1")
+    report = bench.up(Choice(skip=("a/reboot/n1",), reason="broken"))
+    assert report.exit_code == 4 and bench.world.calls["a/reboot/n2"] == 0
+    assert "a/reboot/n1 was begun" in report.failures[0].found
+    bench.world.facts["a/reboot/n1"] = True
+    assert bench.up(Choice(skip=("a/reboot/n1",), reason="mended by hand")).exit_code == 0
+
+
 def test_skips_are_journaled_and_what_needs_them_is_refused() -> None:
     bench = two_weeks()
     with pytest.raises(UsageError, match="reason"):
