@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: setup demo test check lint types rooms unit lab sites bench clean lock wheel-check properties fuzz kill-anywhere
+.PHONY: setup demo test check lint types rooms unit lab sites bench clean lock wheel-check properties fuzz kill-anywhere prove-gates faults
 
 setup: $(STAMP)
 
@@ -58,6 +58,14 @@ fuzz: setup
 
 kill-anywhere: setup
 	$(BIN)/python -m tests.proof.kill_anywhere
+
+# Every gate, goal and judge of every example site, its answers broken field by field: none that cannot fail.
+prove-gates: setup
+	$(BIN)/python -m tests.proof.prove_gates
+
+# The whole fault catalogue, then fifty seeds of `rehearse --faults random`.
+faults: setup
+	$(BIN)/python -m tests.faults.run --seeds 50
 
 # The wheel, installed alone into an empty environment, rehearses from there.
 wheel-check: setup
