@@ -50,11 +50,16 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    for name, run, text in (("start", start, "start a lab; returns when all answers"), ("serve", serve, "run a lab in the foreground")):
+    for name, run, text in (
+        ("start", start, "start a lab; returns when all answers"),
+        ("serve", serve, "run a lab in the foreground"),
+    ):
         sub = command(name, run, text)
         sub.add_argument("--site", default=str(DEFAULT_SITE), help="site file (default: the plan's own site)")
         sub.add_argument("--seed", type=int, default=0, help="seed of everything that is random")
-        sub.add_argument("--speed", type=float, default=0.0, help="simulated seconds a second (default: what rehearse uses)")
+        sub.add_argument(
+            "--speed", type=float, default=0.0, help="simulated seconds a second (default: what rehearse uses)"
+        )
         sub.add_argument("--world", default="", help="world file: scripted faults and conditions")
         sub.add_argument("--at", default="blank", help="blank, kubernetes, or a phase that is to be finished")
         sub.add_argument("--cache", default="", help="where worlds made with --at PHASE are kept")
@@ -71,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         ("restore", restore, "put a saved world back into a running lab"),
     ):
         sub = command(name, run, text)
-        sub.add_argument("--to" if run is save else "--from", dest="folder", required=True, help="the saved world's folder")
+        sub.add_argument(
+            "--to" if run is save else "--from", dest="folder", required=True, help="the saved world's folder"
+        )
     sub = command("fault", fault, "add faults to a running lab, or lift them")
     sub.add_argument("--add", default="", help="a world file")
     sub.add_argument("--lift", default=None, help="the name of one, or all")

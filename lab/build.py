@@ -168,7 +168,9 @@ def _gateway(world: World, have: Credentials, ports: dict[str, int]) -> Any:
     device = JunosDevice(world.clock, world.random_for("gateway"), world.bgp, configuration(surroundings))
     keys = (_public(have.gateway_key),) if have.gateway_key else ()
     account = Account(have.gateway_password if gateway.password is not None else "", keys)
-    return Gateway(device, world.dir / "gateway", {gateway.user: account}, world.record, world.faults, ports.get("gateway", 0))
+    return Gateway(
+        device, world.dir / "gateway", {gateway.user: account}, world.record, world.faults, ports.get("gateway", 0)
+    )
 
 
 def _cilium(world: World, cluster: LabCluster, shared: list[Any]) -> list[Controller]:
@@ -187,11 +189,17 @@ def _cilium(world: World, cluster: LabCluster, shared: list[Any]) -> list[Contro
         if not cluster.up:
             return f"dial tcp {host}:{port}: connect: connection refused"
         if host in ("localhost", "127.0.0.1"):
-            return "" if port == str(cluster.kubeprism_port) else f"dial tcp 127.0.0.1:{port}: connect: connection refused"
-        if host == service_ip:  # the Service of the API needs kube-proxy, or Cilium in its place, which is only coming up
+            return (
+                "" if port == str(cluster.kubeprism_port) else f"dial tcp 127.0.0.1:{port}: connect: connection refused"
+            )
+        if (
+            host == service_ip
+        ):  # the Service of the API needs kube-proxy, or Cilium in its place, which is only coming up
             return "" if cluster.has_kube_proxy else f"dial tcp {host}:{port}: i/o timeout"
         return "" if cluster.leads_here(host, int(port)) else f"dial tcp {host}:{port}: connect: no route to host"
 
     service_ip = str(next(iter(cluster.spec.services))[1])
-    cluster.cilium = attach(cluster, meshes=meshes, fabric=world.bgp, reach=reach, service_ip=service_ip, gateway=gateway)
+    cluster.cilium = attach(
+        cluster, meshes=meshes, fabric=world.bgp, reach=reach, service_ip=service_ip, gateway=gateway
+    )
     return [*cluster.cilium.controllers, *attach_flux(cluster, world.git)]

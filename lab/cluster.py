@@ -122,9 +122,7 @@ class LabCluster:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a snapshot; the TCP port stays this process' own."""
-        self.etcds = {
-            k: Etcd(**{**e, "identity": tuple(e["identity"])}) for k, e in state["etcds"].items()
-        }
+        self.etcds = {k: Etcd(**{**e, "identity": tuple(e["identity"])}) for k, e in state["etcds"].items()}
         self.primary = state["primary"]
         self.ca = ClusterCA(*state["ca"]) if state["ca"] else None
         self.without_machines = state["without_machines"]
@@ -167,7 +165,9 @@ class LabCluster:
         """Whether the API ought to answer: etcd has a quorum and a control plane's pods run."""
         if self.without_machines:
             return True
-        return self.has_quorum(self.primary) and any(m.state.pods_up and m.etcd_running for m in self.members(self.primary))
+        return self.has_quorum(self.primary) and any(
+            m.state.pods_up and m.etcd_running for m in self.members(self.primary)
+        )
 
     @property
     def kubeprism_port(self) -> int:
@@ -241,9 +241,11 @@ class LabCluster:
         ca = machine.cluster_config["ca"]
         name = machine.cluster_config["clusterName"]
         endpoint = machine.cluster_config["controlPlane"]["endpoint"]
-        days = -1 if any(
-            c.client_certificate == "expired" and c.cluster in (name, "") for c in self.world.faults.conditions
-        ) else None
+        days = (
+            -1
+            if any(c.client_certificate == "expired" and c.cluster in (name, "") for c in self.world.faults.conditions)
+            else None
+        )
         return manifests.admin_kubeconfig(name, endpoint, secrets.unb64(ca["crt"]), secrets.unb64(ca["key"]), days)
 
     # --- what happens to it ----------------------------------------------------------------------------------------
@@ -300,7 +302,9 @@ class LabCluster:
             members = self.members(etcd.label)
             if any(m.state.etcd and m.state.etcd.learner for m in members):
                 continue
-            if any(m.state.etcd_joining for m in self.world.machines.values() if m is not machine and m.cluster is self):
+            if any(
+                m.state.etcd_joining for m in self.world.machines.values() if m is not machine and m.cluster is self
+            ):
                 continue
             return etcd
         return None
@@ -367,7 +371,9 @@ class LabCluster:
             self.ca = ClusterCA.generate()
         hosts = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
         hosts += [h for h in (str(self.spec.endpoint.vip or ""), self.spec.endpoint.host or "") if h]
-        self._server = HttpServer(self._handle, tls=self.ca.server_context(hosts), tokens=self.api.authenticate, port=self.tcp_port)
+        self._server = HttpServer(
+            self._handle, tls=self.ca.server_context(hosts), tokens=self.api.authenticate, port=self.tcp_port
+        )
         await self._server.start()
         self.tcp_port = self._server.port
         self.up = True
@@ -467,7 +473,9 @@ class LabCluster:
     def _find(self, req: Req) -> Effect | None:
         if not any(rule.effect.wrong_cluster for rule in self.world.faults.rules):
             return None
-        return self.world.faults.find(Happening(f"api:{self.cluster_name}", req.method, object=req.path, cluster=self.cluster_name))
+        return self.world.faults.find(
+            Happening(f"api:{self.cluster_name}", req.method, object=req.path, cluster=self.cluster_name)
+        )
 
     def _api_fault(self, req: Req) -> Fault | None:
         if not self.world.faults.rules:

@@ -137,6 +137,9 @@ class Daemon:
             link = folder / tool
             if not link.is_symlink():
                 link.symlink_to(".shim")
+        real = Path(sys.executable).with_name("kubectl")  # the wheel's, where this environment has it; else PATH's
+        if real.is_file() and not (folder / "kubectl").is_symlink():
+            (folder / "kubectl").symlink_to(real)
 
     def _kubeconfig(self) -> None:
         """Contexts called like the clusters, for people and judges: every cluster whose API has a CA by now."""
@@ -179,7 +182,10 @@ class Daemon:
             "elapsed": round(world.clock.seconds(), 1),
             "calls": self.control.calls,
             "clusters": {n: {"api": c.url, "up": c.up} for n, c in world.clusters.items()},
-            "machines": {n: {"address": m.address, "stage": m.stage(), "power": m.state.powered} for n, m in world.machines.items()},
+            "machines": {
+                n: {"address": m.address, "stage": m.stage(), "power": m.state.powered}
+                for n, m in world.machines.items()
+            },
             "changed": self._changed(world.site),
             "faults": world.faults.hits(),
         }
@@ -235,7 +241,9 @@ class Daemon:
         return {**ports, **{f"api:{n}": c.tcp_port for n, c in world.clusters.items()}}
 
 
-_EMPTY_KUBECONFIG = "apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\ncurrent-context: ''\npreferences: {}\n"
+_EMPTY_KUBECONFIG = (
+    "apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\ncurrent-context: ''\npreferences: {}\n"
+)
 
 
 def _private(path: Path, text: str) -> None:

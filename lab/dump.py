@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
 # Objects that say how something went, not what is there.
 LEFT_OUT = {("v1", "Event"), ("events.k8s.io/v1", "Event"), ("coordination.k8s.io/v1", "Lease")}
-METADATA = ("managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink", "deletionTimestamp")
+METADATA = (
+    "managedFields",
+    "resourceVersion",
+    "uid",
+    "generation",
+    "creationTimestamp",
+    "selfLink",
+    "deletionTimestamp",
+)
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
 VOLATILE = frozenset(
     {
@@ -39,7 +47,9 @@ ANNOTATIONS_OUT = (
     "kubectl.kubernetes.io/restartedAt",
     "deployment.kubernetes.io/revision",
 )
-POD_SUFFIX = re.compile(r"^(?P<stem>.+?)-(?:(?P<hash>[0-9a-f]{8,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})-)?(?P<id>[bcdfghjklmnpqrstvwxz2456789]{5})$")
+POD_SUFFIX = re.compile(
+    r"^(?P<stem>.+?)-(?:(?P<hash>[0-9a-f]{8,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})-)?(?P<id>[bcdfghjklmnpqrstvwxz2456789]{5})$"
+)
 PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?-----END [A-Z0-9 ]+-----\n?", re.S)
 HELM_SECRET = re.compile(r"sh\.helm\.release\.v1\.(?P<name>.+)\.v\d+")
 
@@ -89,7 +99,9 @@ async def dump(world: World) -> dict[str, Any]:
         _name_secrets(world, name, cluster, names)
     document: dict[str, Any] = {
         "machines": {m.node.name: _machine(m.dump(), names) for m in world.machines.values()},
-        "clusters": {name: await _cluster(name, cluster, names.child()) for name, cluster in sorted(world.clusters.items())},
+        "clusters": {
+            name: await _cluster(name, cluster, names.child()) for name, cluster in sorted(world.clusters.items())
+        },
     }
     for actor in (world.factory, world.git, world.s3, world.gateway, world.bgp):
         if actor is not None:
@@ -178,7 +190,9 @@ def _name_made(objects: list[dict[str, Any]], names: Names) -> None:
                 names.name(cidr, f"pod-cidr:{meta['name']}" + (f":{i}" if i else ""), within=True)
         elif obj["kind"] == "Service":
             for i, address in enumerate(a for a in spec.get("clusterIPs") or () if a != "None"):
-                names.name(address, f"cluster-ip:{meta['namespace']}/{meta['name']}" + (f":{i}" if i else ""), within=True)
+                names.name(
+                    address, f"cluster-ip:{meta['namespace']}/{meta['name']}" + (f":{i}" if i else ""), within=True
+                )
         elif obj["kind"] == "Pod" and not spec.get("hostNetwork"):
             for entry in (obj.get("status") or {}).get("podIPs") or ():
                 names.name(entry["ip"], f"pod-ip:{stem or meta['name']}", within=True)
@@ -186,7 +200,9 @@ def _name_made(objects: list[dict[str, Any]], names: Names) -> None:
 
 def _bound_to_node(obj: dict[str, Any]) -> bool:
     """Whether a pod's node is wished rather than chosen: a DaemonSet's and a static one's."""
-    return obj["kind"] == "Pod" and any(r["kind"] in ("DaemonSet", "Node") for r in obj["metadata"].get("ownerReferences", ()))
+    return obj["kind"] == "Pod" and any(
+        r["kind"] in ("DaemonSet", "Node") for r in obj["metadata"].get("ownerReferences", ())
+    )
 
 
 def _stable_order(obj: dict[str, Any]) -> tuple[str, str]:
@@ -224,7 +240,10 @@ def _keyed(objects: list[dict[str, Any]], names: Names) -> Iterator[tuple[str, d
         shown = names.known(meta["name"]) or meta["name"]
         yield "/".join(p for p in (obj["apiVersion"], obj["kind"], meta.get("namespace", ""), shown) if p), obj
     for key, (_, obj) in sorted(releases.items()):
-        yield f"helm/{key}", {"kind": "Release", "apiVersion": "helm", "metadata": {"name": key}, "release": _release(obj)}
+        yield (
+            f"helm/{key}",
+            {"kind": "Release", "apiVersion": "helm", "metadata": {"name": key}, "release": _release(obj)},
+        )
 
 
 def _release(secret: dict[str, Any]) -> Any:
@@ -237,7 +256,9 @@ def _release(secret: dict[str, Any]) -> Any:
             "chart": f"{meta['name']}-{meta['version']}",
             "status": release["info"]["status"],
             "values": release.get("config") or {},
-            "manifest": hashlib.sha256(release.get("manifest", "").encode()).hexdigest() if release.get("manifest") else "",
+            "manifest": hashlib.sha256(release.get("manifest", "").encode()).hexdigest()
+            if release.get("manifest")
+            else "",
         }
     except (KeyError, ValueError, OSError, binascii.Error):
         return "unreadable"
@@ -321,7 +342,9 @@ def _timeless(condition: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sorted_conditions(items: list[Any]) -> list[Any]:
-    items = [_timeless(i) if isinstance(i, dict) and i.get("reason") == "ProgressDeadlineExceeded" else i for i in items]
+    items = [
+        _timeless(i) if isinstance(i, dict) and i.get("reason") == "ProgressDeadlineExceeded" else i for i in items
+    ]
     if items and all(isinstance(i, dict) and "type" in i and "status" in i for i in items):
         return sorted(items, key=lambda i: str(i["type"]))
     return items

@@ -48,7 +48,9 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError("snapshot hash mismatch")
     if not body.startswith(MAGIC):
         raise ValueError("not a snapshot of this lab")
-    store: dict[str, Any] = json.loads(zlib.decompressobj(wbits=31).decompress(body[len(MAGIC) :]))  # the padding follows it
+    store: dict[str, Any] = json.loads(
+        zlib.decompressobj(wbits=31).decompress(body[len(MAGIC) :])
+    )  # the padding follows it
     return store
 
 

@@ -48,7 +48,9 @@ KEYS = {
         "secureboot": {"includeWellKnownCertificates": None},
     },
 }
-INSTALLER = re.compile(r"(?P<host>[^/]+)/(?:metal-installer|metal-installer-secureboot|installer)/(?P<id>[0-9a-f]{64}):(?P<version>\S+)")
+INSTALLER = re.compile(
+    r"(?P<host>[^/]+)/(?:metal-installer|metal-installer-secureboot|installer)/(?P<id>[0-9a-f]{64}):(?P<version>\S+)"
+)
 PXE_PATH = re.compile(r"/pxe/(?P<id>[0-9a-f]{64})/(?P<version>[^/]+)/metal-(?:amd64|arm64)(?:-secureboot)?")
 IMAGE_PATH = re.compile(r"/image/(?P<id>[0-9a-f]{64})/(?P<version>[^/]+)/(?P<file>[^/]+)")
 
@@ -74,7 +76,9 @@ def canonical(text: str) -> str:
 def _ordered(value: dict[str, Any], keys: dict[str, Any], path: str) -> dict[str, Any]:
     for key in value:
         if key not in keys:
-            raise ValueError(f"yaml: unmarshal errors: field {key} not found in type schematic.{path.title() or 'Schematic'}")
+            raise ValueError(
+                f"yaml: unmarshal errors: field {key} not found in type schematic.{path.title() or 'Schematic'}"
+            )
     result: dict[str, Any] = {}
     for key, inner in keys.items():
         if value.get(key):
@@ -193,12 +197,16 @@ class Factory:
         if match := re.fullmatch(r"/schematics/([0-9a-f]{64})", req.path):
             stored = self.schematics.get(match[1])
             return (_text(200, stored) if stored else _text(404, "not found")), False
-        if script := re.fullmatch(r"/pxe/(?P<id>[0-9a-f]{64})/(?P<version>[^/]+)/(?P<path>[a-z]+-(?P<arch>amd64|arm64)[a-z-]*)", req.path):
+        if script := re.fullmatch(
+            r"/pxe/(?P<id>[0-9a-f]{64})/(?P<version>[^/]+)/(?P<path>[a-z]+-(?P<arch>amd64|arm64)[a-z-]*)", req.path
+        ):
             known = script["id"] in self.schematics and script["version"] in VERSIONS
             return (_text(200, _ipxe(script)) if known else _text(404, "not found")), False
         if script := PXE_PATH.fullmatch(req.path):
             known = script["id"] in self.schematics and script["version"] in VERSIONS
-            return (_text(200, _pxe(self.url, script["id"], script["version"])) if known else _text(404, "not found")), False
+            return (
+                _text(200, _pxe(self.url, script["id"], script["version"])) if known else _text(404, "not found")
+            ), False
         if image := IMAGE_PATH.fullmatch(req.path):
             known = image["id"] in self.schematics and image["version"] in VERSIONS
             return (_text(200, "") if known else _text(404, "not found")), False
@@ -208,7 +216,9 @@ class Factory:
 def _ipxe(script: re.Match[str]) -> str:
     """The boot script of a schematic, as the factory's PXE frontend writes it."""
     base = f"https://pxe.factory.talos.dev/image/{script['id']}/{script['version']}"
-    kernel = f"kernel {base}/kernel-{script['arch']} talos.platform=metal console=tty0 init_on_alloc=1 slab_nomerge pti=on"
+    kernel = (
+        f"kernel {base}/kernel-{script['arch']} talos.platform=metal console=tty0 init_on_alloc=1 slab_nomerge pti=on"
+    )
     return f"#!ipxe\n\nimgfree\n{kernel}\ninitrd {base}/initramfs-{script['arch']}.xz\nboot\n"
 
 

@@ -12,7 +12,17 @@ from typing import Any
 from inventory.model import DiskSelector, Node
 
 GB = 1_000_000_000
-UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": GB, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+UNITS = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": GB,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
 EFI_BYTES, STATE_BYTES = 2_200_000_000, 105_000_000
 
 
@@ -95,7 +105,9 @@ def disks_of(node: Node, rng: Random) -> list[Disk]:
         counts[stem] = number + 1
         disk.name = f"nvme{number}n1" if stem == "nvme" else f"sd{chr(ord('a') + number)}"
     loop = Disk("loop0", 78_073_856, readonly=True)
-    iso = Disk("sr0", 330_000_000, model="QEMU DVD-ROM", transport="ata", readonly=True, cdrom=True, signature="iso9660")
+    iso = Disk(
+        "sr0", 330_000_000, model="QEMU DVD-ROM", transport="ata", readonly=True, cdrom=True, signature="iso9660"
+    )
     return [loop, *disks, iso]
 
 

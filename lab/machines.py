@@ -389,9 +389,7 @@ class Machine:
             raise Refused("InvalidArgument", str(error)) from None
         errors, warnings = talosconfig.validate(documents)
         if errors:
-            raise Refused(
-                "InvalidArgument", f"configuration validation failed: {talosconfig.several(errors)}"
-            )
+            raise Refused("InvalidArgument", f"configuration validation failed: {talosconfig.several(errors)}")
         if not self.configured:
             if mode in ("no-reboot", "staged"):
                 raise Refused(
@@ -618,7 +616,9 @@ class Machine:
         self._set_service("kubelet", "Waiting", "?", 'Waiting for service "cri" to be "up", time sync, network')
         if self.control_plane:
             self._set_service("trustd", "Running", "OK", "Health check successful")
-            self._set_service("etcd", "Waiting", "?", 'Waiting for service "cri" to be "up", time sync, network, etcd spec')
+            self._set_service(
+                "etcd", "Waiting", "?", 'Waiting for service "cri" to be "up", time sync, network, etcd spec'
+            )
         self.agenda.set("cri", self._jitter(CRI))
 
     def _cri(self) -> None:
@@ -676,7 +676,9 @@ class Machine:
 
     def _fault(self, verb: str) -> Effect | None:
         return self.world.faults.find(
-            Happening(self.name, verb, node=self.node.name, cluster=self.cluster_config.get("clusterName", self.node.cluster))
+            Happening(
+                self.name, verb, node=self.node.name, cluster=self.cluster_config.get("clusterName", self.node.cluster)
+            )
         )
 
     def _jitter(self, span: tuple[float, float]) -> float:

@@ -104,7 +104,11 @@ def _coredns(domain: str, addresses: list[str]) -> list[tuple[str, Object]]:
                     "priorityClassName": "system-cluster-critical",
                     "tolerations": [
                         {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"},
-                        {"key": "node.cloudprovider.kubernetes.io/uninitialized", "operator": "Exists", "effect": "NoSchedule"},
+                        {
+                            "key": "node.cloudprovider.kubernetes.io/uninitialized",
+                            "operator": "Exists",
+                            "effect": "NoSchedule",
+                        },
                     ],
                     "containers": [
                         {
@@ -226,8 +230,15 @@ def static_pods(machine: Machine) -> list[Object]:
     if not machine.control_plane:
         return []
     cluster = machine.cluster_config
-    components = (("kube-apiserver", "apiServer"), ("kube-controller-manager", "controllerManager"), ("kube-scheduler", "scheduler"))
-    return [_static_pod(name, (cluster.get(key) or {}).get("image", f"registry.k8s.io/{name}:v1.33.5")) for name, key in components]
+    components = (
+        ("kube-apiserver", "apiServer"),
+        ("kube-controller-manager", "controllerManager"),
+        ("kube-scheduler", "scheduler"),
+    )
+    return [
+        _static_pod(name, (cluster.get(key) or {}).get("image", f"registry.k8s.io/{name}:v1.33.5"))
+        for name, key in components
+    ]
 
 
 def _static_pod(name: str, image: str) -> Object:
@@ -242,7 +253,9 @@ def _static_pod(name: str, image: str) -> Object:
         "spec": {
             "hostNetwork": True,
             "priorityClassName": "system-cluster-critical",
-            "containers": [{"name": name, "image": image, "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}}}],
+            "containers": [
+                {"name": name, "image": image, "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}}}
+            ],
             "tolerations": [{"operator": "Exists", "effect": "NoExecute"}],
         },
     }

@@ -41,7 +41,9 @@ class Placed:
     vaults: dict[str, str] = field(default_factory=dict)
 
 
-def addresses(site: Site, *, factory: str, apis: Mapping[str, str], gateway_port: int, git_url: str, store: str) -> dict[str, Any]:
+def addresses(
+    site: Site, *, factory: str, apis: Mapping[str, str], gateway_port: int, git_url: str, store: str
+) -> dict[str, Any]:
     """The keys of the site that differ in the copy, by dotted path; `apis` are URLs by cluster."""
     changed: dict[str, Any] = {"factory.url": factory, "git.url": git_url}
     changed |= {f"clusters.{i}.api": apis[c.name] for i, c in enumerate(site.clusters)}

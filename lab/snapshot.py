@@ -37,7 +37,9 @@ def take(world: World, credentials: dict[str, Any], ports: dict[str, int]) -> di
 def restore(world: World, state: dict[str, Any]) -> None:
     """Put a stopped world into the state of a snapshot of the same site. Raises ValueError where it is of another."""
     if state["format"] != FORMAT or state["site"] != world.site.name:
-        raise ValueError(f"a snapshot of {state['site']!r} in format {state['format']}, wanted {world.site.name!r} in {FORMAT}")
+        raise ValueError(
+            f"a snapshot of {state['site']!r} in format {state['format']}, wanted {world.site.name!r} in {FORMAT}"
+        )
     world.clock.set(state["elapsed"])
     world.record.restore(state["record"])
     world.faults.restore(state["faults"])

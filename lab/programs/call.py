@@ -33,7 +33,9 @@ class Call:
     given: frozenset[str] = frozenset()
     args: list[str] = field(default_factory=list)
     mutated: bool = False
-    signal: str = ""  # "TERM" or "INT" once the client was told to stop: the task is cancelled, the program says what that leaves
+    signal: str = (
+        ""  # "TERM" or "INT" once the client was told to stop: the task is cancelled, the program says what that leaves
+    )
     effect: Effect | None = None  # the scripted fault of this call, for what a program plays itself: `wrong_cluster`
 
     def out(self, text: str | bytes) -> None:

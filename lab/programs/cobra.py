@@ -116,7 +116,9 @@ def usage(tool: str, command: Command, *, head: bool = False) -> str:
     """Help of a command: its usage line, its subcommands and its flags."""
     name = " ".join((tool, *command.path))
     table = commands(tool)
-    children = [c for p, c in table.items() if len(p) == len(command.path) + 1 and p[:-1] == command.path and not c.hidden]
+    children = [
+        c for p, c in table.items() if len(p) == len(command.path) + 1 and p[:-1] == command.path and not c.hidden
+    ]
     lines = [f"{name}\n"] if head else []
     lines.append("Usage:")
     lines += [f"  {name}{command.use[len(command.use.split(' ')[0]) :]} [flags]"] if command.runnable else []
@@ -239,9 +241,7 @@ def _short(command: Command, letter: str) -> Flag | None:
     return next((f for f in command.flags.values() if f.short == letter), None)
 
 
-def _unknown_command(
-    tool: str, table: Mapping[tuple[str, ...], Command], root: Command, rest: list[str]
-) -> str | None:
+def _unknown_command(tool: str, table: Mapping[tuple[str, ...], Command], root: Command, rest: list[str]) -> str | None:
     index = _first_word(root, rest)
     if index is None:
         return None
@@ -439,7 +439,13 @@ def _check_count(tool: str, command: Command, args: list[str]) -> None:
     """Source: cobra `args.go`; helm has its own validators (`pkg/cmd/require`)."""
     kind, _, number = command.args.partition(":")
     count = len(args)
-    if tool != "helm" and count == 0 and command.no_args_error and kind not in ("any", "none") and not _accepts(kind, number, 0):
+    if (
+        tool != "helm"
+        and count == 0
+        and command.no_args_error
+        and kind not in ("any", "none")
+        and not _accepts(kind, number, 0)
+    ):
         raise _UsageError(command.no_args_error)
     if _accepts(kind, number, count):
         return

@@ -25,8 +25,10 @@ async def run(call: Call) -> int:
             return 0
         case ["read", reference, *_]:
             if reference not in vaults:
-                return _error(call, f'could not read secret \'{reference}\': could not find item')
-            call.out(vaults[reference] if "--no-newline" in call.args or "-n" in call.args else vaults[reference] + "\n")
+                return _error(call, f"could not read secret '{reference}': could not find item")
+            call.out(
+                vaults[reference] if "--no-newline" in call.args or "-n" in call.args else vaults[reference] + "\n"
+            )
             return 0
         case ["item", ("create" | "edit"), *_]:
             return _keep(call)

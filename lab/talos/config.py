@@ -22,9 +22,7 @@ from lab.talos.schema import ANY, CONFIG, DOCUMENT_KINDS, Shape
 
 Document = dict[str, Any]
 REPLACED_LISTS = (("cluster", "network", "podSubnets"), ("cluster", "network", "serviceSubnets"))
-EXTENSIONS_WARNING = (
-    ".machine.install.extensions is deprecated, please see https://www.talos.dev/latest/talos-guides/install/boot-assets/"
-)
+EXTENSIONS_WARNING = ".machine.install.extensions is deprecated, please see https://www.talos.dev/latest/talos-guides/install/boot-assets/"
 
 
 class ConfigError(Exception):
@@ -43,7 +41,9 @@ def load(text: str, *, flow: bool | None = None) -> list[Document]:
             if kind not in DOCUMENT_KINDS:
                 raise ConfigError(f'"{kind}" "{version}": not registered')
         elif unknown := _unknown(document, CONFIG):
-            style = text.lstrip().startswith("{") if flow is None else flow  # the report keeps the style of what was read
+            style = (
+                text.lstrip().startswith("{") if flow is None else flow
+            )  # the report keeps the style of what was read
             raise ConfigError(f"unknown keys found during decoding:\n{_render_unknown(unknown, style)}")
     return documents
 
@@ -56,10 +56,14 @@ def _decode(text: str) -> list[Document]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         if error.problem and "mapping values" in error.problem and error.problem_mark:
-            raise ConfigError(f"decode error: yaml: line {line}: mapping values are not allowed in this context") from None
+            raise ConfigError(
+                f"decode error: yaml: line {line}: mapping values are not allowed in this context"
+            ) from None
         if error.problem and error.problem.startswith("expected <block end>, but found '<scalar>'"):
             # Go's scanner reads on into the next line and stumbles over its colon.
-            raise ConfigError(f"decode error: yaml: line {line + 1}: mapping values are not allowed in this context") from None
+            raise ConfigError(
+                f"decode error: yaml: line {line + 1}: mapping values are not allowed in this context"
+            ) from None
         raise ConfigError(f"decode error: yaml: line {line}: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"decode error: yaml: {error}") from None
@@ -120,9 +124,7 @@ def merge(base: Any, patch: Any, path: tuple[str, ...] = ()) -> Any:
 def _clean(value: Any) -> Any:
     """`value` without what a patch says of deletion."""
     if isinstance(value, dict):
-        return {
-            k: _clean(v) for k, v in value.items() if not (isinstance(v, dict) and v.get("$patch") == "delete")
-        }
+        return {k: _clean(v) for k, v in value.items() if not (isinstance(v, dict) and v.get("$patch") == "delete")}
     return [_clean(v) for v in value] if isinstance(value, list) else value
 
 
@@ -222,7 +224,7 @@ def _json_operation(target: Any, key: str, operation: dict[str, Any]) -> None:
         if key not in target:
             raise ConfigError(
                 f"failure in application of JSON patch: remove operation does not apply: "
-                f'doc is missing key: {operation["path"]}: missing value'
+                f"doc is missing key: {operation['path']}: missing value"
             )
         del target[key]
     else:
@@ -235,7 +237,7 @@ def _unknown(value: Any, shape: Shape) -> Any:
         found: dict[str, Any] = {}
         for key, item in value.items():
             if key in shape or "*" in shape:
-                inner = _unknown(item, shape.get(key, shape.get("*", ANY)))
+                inner = _unknown(item, shape[key] if key in shape else shape["*"])
                 if inner is not None:
                     found[key] = inner
             elif key != "$patch":

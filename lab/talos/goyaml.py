@@ -21,7 +21,9 @@ def dump(value: Any) -> str:
 
 def dump_sorted(value: Any) -> str:
     """What sigs.k8s.io/yaml writes: keys sorted, lists not indented, two blanks a level."""
-    text: str = yaml.dump(value, Dumper=_Sorted, default_flow_style=False, sort_keys=True, allow_unicode=True, width=10**9)
+    text: str = yaml.dump(
+        value, Dumper=_Sorted, default_flow_style=False, sort_keys=True, allow_unicode=True, width=10**9
+    )
     return text
 
 
@@ -57,7 +59,10 @@ def _entry(start: str, item: Any, column: int) -> list[str]:
         return [start, *_lines(item, column)]
     if isinstance(item, str) and "\n" in item.rstrip("\n"):
         chomp = "|" if item.endswith("\n") else "|-"
-        return [f"{start} {chomp}", *(f"{' ' * column}{line}" if line else "" for line in item.rstrip("\n").split("\n"))]
+        return [
+            f"{start} {chomp}",
+            *(f"{' ' * column}{line}" if line else "" for line in item.rstrip("\n").split("\n")),
+        ]
     if item is None:
         return [start]
     return [f"{start} {_scalar(item)}"]

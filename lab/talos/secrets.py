@@ -80,7 +80,14 @@ def load_bundle(text: str) -> Bundle:
     bundle = yaml.safe_load(text)
     if not isinstance(bundle, dict):
         raise ValueError("yaml: unmarshal errors: cannot unmarshal into secrets.Bundle")
-    for path in ("cluster.id", "secrets.bootstraptoken", "trustdinfo.token", "certs.k8s.crt", "certs.os.crt", "certs.etcd.crt"):
+    for path in (
+        "cluster.id",
+        "secrets.bootstraptoken",
+        "trustdinfo.token",
+        "certs.k8s.crt",
+        "certs.os.crt",
+        "certs.etcd.crt",
+    ):
         value: Any = bundle
         for part in path.split("."):
             value = value.get(part) if isinstance(value, dict) else None

@@ -118,7 +118,7 @@ def test_without_quorum_the_api_is_gone_and_comes_back(tmp_path: Path) -> None:
         assert cluster.has_quorum("infra-01")
         desk.world.machines["infra-03"].power(False)
         await desk.until(lambda: not cluster.up)
-        with pytest.raises(OSError, match="refused|Connect"):
+        with pytest.raises(OSError, match=r"refused|Connect"):
             await asyncio.open_connection("127.0.0.1", cluster.tcp_port)
         desk.world.machines["infra-02"].power(True)
         await desk.until(lambda: cluster.up)

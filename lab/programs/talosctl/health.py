@@ -77,7 +77,9 @@ class Checks:
                 raise _Unmet(f'{node}: service "{name}" not found')
             if service.state != "Running" or service.health != "OK":
                 expected = "Running" if service.state != "Running" else "healthy"
-                raise _Unmet(f'1 error occurred:\n\t* {node}: service "{name}" not in expected state "{expected}": current state [{service.state}] {service.message}\n\n')
+                raise _Unmet(
+                    f'1 error occurred:\n\t* {node}: service "{name}" not in expected state "{expected}": current state [{service.state}] {service.message}\n\n'
+                )
 
     async def etcd_healthy(self) -> None:
         await self._service(self.control, "etcd")
@@ -98,7 +100,9 @@ class Checks:
         found = sorted(m.address for m in (self.cluster.members(self.cluster.primary) if self.cluster else []))
         wanted = sorted(node for node, _ in self.control)
         if found != wanted:
-            raise _Unmet(f"mismatch between etcd member and control plane nodes: etcd {_go(found)}, control plane {_go(wanted)}")
+            raise _Unmet(
+                f"mismatch between etcd member and control plane nodes: etcd {_go(found)}, control plane {_go(wanted)}"
+            )
 
     async def apid(self) -> None:
         await self._service(self.all, "apid")
@@ -142,7 +146,9 @@ class Checks:
     async def static_pods(self) -> None:
         missing = [node for node, known in self.control if not self._machine(node, known).state.pods_up]
         if missing:
-            raise _Unmet(f"missing static pods on node {missing[0]}: [kube-system/kube-apiserver kube-system/kube-controller-manager kube-system/kube-scheduler]")
+            raise _Unmet(
+                f"missing static pods on node {missing[0]}: [kube-system/kube-apiserver kube-system/kube-controller-manager kube-system/kube-scheduler]"
+            )
 
     async def ready(self) -> None:
         bad = [n["metadata"]["name"] for n in await self._nodes() if not node_ready(n)]
@@ -150,7 +156,10 @@ class Checks:
             raise _Unmet(f"some nodes are not ready: {_go(sorted(bad))}")
 
     async def kube_proxy(self) -> None:
-        if self.cluster is None or await self.cluster.port.get("apps/v1/daemonsets", "kube-proxy", "kube-system") is None:
+        if (
+            self.cluster is None
+            or await self.cluster.port.get("apps/v1/daemonsets", "kube-proxy", "kube-system") is None
+        ):
             raise _Skip
 
     async def coredns(self) -> None:
@@ -162,7 +171,11 @@ class Checks:
         wanted = deployment["spec"].get("replicas", 1)
         have = deployment.get("status", {}).get("readyReplicas", 0)
         if have < wanted:
-            raise _Unmet(f"not all pods are ready: {have}/{wanted} ready" if have else "no ready pods found for namespace \"kube-system\" and label selector \"k8s-app=kube-dns\"")
+            raise _Unmet(
+                f"not all pods are ready: {have}/{wanted} ready"
+                if have
+                else 'no ready pods found for namespace "kube-system" and label selector "k8s-app=kube-dns"'
+            )
 
     async def schedulable(self) -> None:
         bad = [n["metadata"]["name"] for n in await self._nodes() if n.get("spec", {}).get("unschedulable")]

@@ -51,7 +51,9 @@ async def apply_config(call: Call) -> int:
             maintenance = not machine.configured
             if not flags["dry-run"]:
                 call.mutates()
-            warnings, used, details = machine.apply(text, flags["mode"], dry_run=flags["dry-run"], timeout=flags["timeout"])
+            warnings, used, details = machine.apply(
+                text, flags["mode"], dry_run=flags["dry-run"], timeout=flags["timeout"]
+            )
         except (RpcError, Refused) as error:
             raise ToolError(f"error applying new configuration: {_rpc(error)}") from None
         for warning in warnings:
@@ -78,7 +80,7 @@ def _check_fingerprint(wanted: list[str], machine: Machine, *, insecure: bool) -
     if wanted and insecure and machine.fingerprint not in wanted:
         raise RpcError(
             "Unavailable",
-            'connection error: desc = "transport: authentication handshake failed: leaf peer certificate doesn\'t match the '
+            "connection error: desc = \"transport: authentication handshake failed: leaf peer certificate doesn't match the "
             f'provided fingerprints: [{" ".join(wanted)}]"',
         )
 
@@ -237,7 +239,8 @@ async def upgrade(call: Call) -> int:
             sick = [m for m in members if not m.etcd_running and m is not machine]
             if sick:
                 raise Refused(
-                    "FailedPrecondition", f"failed to acquire upgrade mutex: etcd member {sick[0].hostname} is not healthy"
+                    "FailedPrecondition",
+                    f"failed to acquire upgrade mutex: etcd member {sick[0].hostname} is not healthy",
                 )
         machine.upgrade(image, stage=flags["stage"])
 
@@ -284,7 +287,9 @@ async def _watched(call: Call, sequence: str, act: Callable[[Machine], None], *,
                 raise ToolError(f"error executing {sequence}: {_rpc(error)}") from None
         return 0
     limit = float(call.flags.get("timeout") or 1800.0)
-    results = await asyncio.gather(*(_follow(call, client.machine, n, sequence, act, limit, back) for n in client.nodes))
+    results = await asyncio.gather(
+        *(_follow(call, client.machine, n, sequence, act, limit, back) for n in client.nodes)
+    )
     return 0 if all(results) else 1
 
 
@@ -381,7 +386,9 @@ def _one_node(call: Call, machine: Machine, node: str, name: str, action: str, r
                 call.mutates()
                 call.out(table([["NODE", "RESPONSE"], [node, f'Service "{key}" restarted']]))
             else:
-                raise ToolError(f'error: rpc error: code = Unknown desc = service "{key}" doesn\'t support {action} operation via API')
+                raise ToolError(
+                    f'error: rpc error: code = Unknown desc = service "{key}" doesn\'t support {action} operation via API'
+                )
     return found
 
 
@@ -431,7 +438,9 @@ async def wipe_disk(call: Call) -> int:
         for name in call.args:
             disk = next((d for d in machine.disks if d.name == name), None)
             if disk is None:
-                raise ToolError(f'error wiping block devices: rpc error: code = NotFound desc = blockdevice "{name}" not found')
+                raise ToolError(
+                    f'error wiping block devices: rpc error: code = NotFound desc = blockdevice "{name}" not found'
+                )
             if name == machine.state.system_disk and machine.configured:
                 raise ToolError(
                     "error wiping block devices: rpc error: code = FailedPrecondition "
@@ -449,7 +458,9 @@ async def upgrade_k8s(call: Call) -> int:
     try:
         machine = client.first()
     except RpcError as error:
-        raise ToolError(f"error detecting the lowest Kubernetes version error building kubernetes client: {error}") from None
+        raise ToolError(
+            f"error detecting the lowest Kubernetes version error building kubernetes client: {error}"
+        ) from None
     cluster = machine.cluster
     if cluster is None or not cluster.up:
         raise ToolError("error detecting the lowest Kubernetes version: the Kubernetes API does not answer")
@@ -457,7 +468,9 @@ async def upgrade_k8s(call: Call) -> int:
     current = min((_kubelet_version(m) for _, m in kubelets), default="1.33.5")
     call.err(f"automatically detected the lowest Kubernetes version {current}\n")
     if current.split(".")[:2] != target.split(".")[:2] and int(target.split(".")[1]) - int(current.split(".")[1]) != 1:
-        raise ToolError(f"unsupported upgrade path {'.'.join(current.split('.')[:2])}->{'.'.join(target.split('.')[:2])} (from \"{current}\" to \"{target}\")")
+        raise ToolError(
+            f'unsupported upgrade path {".".join(current.split(".")[:2])}->{".".join(target.split(".")[:2])} (from "{current}" to "{target}")'
+        )
     verb = "would be updated" if call.flags["dry-run"] else "updated"
     for name, m in kubelets:
         call.err(f' > "{m.address}": kubelet: v{_kubelet_version(m)} -> v{target} ({verb})\n')
@@ -494,5 +507,3 @@ def _write(path: Path, text: str) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
-
-

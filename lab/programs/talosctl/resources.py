@@ -128,7 +128,9 @@ def _definition(node: str, identifier: str) -> list[list[str]]:
     for kind in KINDS:
         plural = kind.type.lower()
         if not identifier or identifier.lower() in _names(kind):
-            rows.append([node, "meta", "ResourceDefinition", plural, "1", " ".join((kind.singular.lower(), *kind.aliases))])
+            rows.append(
+                [node, "meta", "ResourceDefinition", plural, "1", " ".join((kind.singular.lower(), *kind.aliases))]
+            )
     return rows
 
 
@@ -141,7 +143,9 @@ def _render(
         if output == "table":
             if not rows:
                 rows.append(["NODE", "NAMESPACE", "TYPE", "ID", "VERSION", *(name for name, _ in kind.columns)])
-            rows.append([shown_node, kind.namespace, kind.singular, identifier, "1", *(f(spec) for _, f in kind.columns)])
+            rows.append(
+                [shown_node, kind.namespace, kind.singular, identifier, "1", *(f(spec) for _, f in kind.columns)]
+            )
         elif output == "yaml":
             call.out(("---\n" if index else "") + _yaml(kind, shown_node, identifier, spec, stamp))
         elif output == "json":
@@ -385,7 +389,10 @@ async def addresses(machine: Machine) -> Items:
     if cluster is not None and cluster.up and cluster.holder_of_vip() is machine:
         held.append(str(cluster.spec.endpoint.vip))
     return [
-        (f"{machine.link}/{a}/24", {"address": f"{a}/24", "family": "inet6" if ":" in a else "inet4", "linkName": machine.link})
+        (
+            f"{machine.link}/{a}/24",
+            {"address": f"{a}/24", "family": "inet6" if ":" in a else "inet4", "linkName": machine.link},
+        )
         for a in held
     ]
 
@@ -446,7 +453,10 @@ async def diagnostics(machine: Machine) -> Items:
     overlap = machine.address_overlap()
     if overlap:
         found.append(
-            ("address-overlap", {"details": overlap, "message": "host and Kubernetes pod/service CIDR addresses overlap"})
+            (
+                "address-overlap",
+                {"details": overlap, "message": "host and Kubernetes pod/service CIDR addresses overlap"},
+            )
         )
     cluster = machine.cluster
     if cluster is not None and await cluster.serving_certificate_pending(machine):

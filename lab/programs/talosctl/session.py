@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from lab.machines import Machine
     from lab.programs.call import Call
 
-NODES_NOT_SET = (
-    "nodes are not set for the command: please use `--nodes` flag or configuration file to set the nodes to run the command against"
-)
+NODES_NOT_SET = "nodes are not set for the command: please use `--nodes` flag or configuration file to set the nodes to run the command against"
 
 
 class ToolError(Exception):
@@ -78,11 +76,7 @@ class Client:
         effect = self.call.effect
         if effect is not None and effect.wrong_cluster:
             return next(
-                (
-                    m
-                    for m in self.call.world.machines.values()
-                    if m.answers and m.node.cluster == effect.wrong_cluster
-                ),
+                (m for m in self.call.world.machines.values() if m.answers and m.node.cluster == effect.wrong_cluster),
                 None,
             )
         return self.call.world.machine_at(address)
