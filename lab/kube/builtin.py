@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from lab.kube import defaults
 from lab.kube.schema import crd, meta
+from lab.kube.schema.fieldset import FieldSet
 from lab.kube.strategies import GENERIC, Strategy
 from lab.kube.validation import rules
 
@@ -58,7 +59,7 @@ EVENTS_V1_FIELDS: Final = {
     },
 }
 CLUSTER = {"namespaced": False}
-STATUS_AND_META: Final = {"f:spec": {}, "f:metadata": {}}
+STATUS_AND_META: Final[FieldSet] = {"f:spec": {}, "f:metadata": {}}
 _spec = replace(GENERIC, generation=("spec",), has_status=True)
 
 STRATEGIES: Final[dict[tuple[str, str], Strategy]] = {
@@ -117,7 +118,7 @@ STRATEGIES: Final[dict[tuple[str, str], Strategy]] = {
     ("rbac.authorization.k8s.io", "clusterrolebindings"): replace(GENERIC, names=meta.path_segment, namespaced=False, create_on_update=True),
     ("coordination.k8s.io", "leases"): replace(GENERIC, unconditional=False, create_on_update=True),
     ("discovery.k8s.io", "endpointslices"): replace(GENERIC, generation=("endpoints", "ports", "addressType")),
-    ("scheduling.k8s.io", "priorityclasses"): replace(GENERIC, namespaced=False),
+    ("scheduling.k8s.io", "priorityclasses"): replace(GENERIC, namespaced=False, generation=("value",)),
     ("storage.k8s.io", "storageclasses"): replace(GENERIC, namespaced=False),
     ("storage.k8s.io", "csidrivers"): replace(GENERIC, namespaced=False, unconditional=False),
     ("storage.k8s.io", "csinodes"): replace(GENERIC, namespaced=False, unconditional=False),

@@ -5,6 +5,7 @@ Source: k8s.io/kubernetes/pkg/apis/*/v1/defaults.go (v1.33, default feature gate
 
 from __future__ import annotations
 
+import base64
 import copy
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -14,6 +15,7 @@ from lab.kube.schema import crd
 
 Json = dict[str, Any]
 Default = Callable[[Json], None]
+TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
 RBAC: Final = "rbac.authorization.k8s.io"
 
 
@@ -34,6 +36,9 @@ def containers_of(spec: Json) -> Iterator[Json]:
 
 def pod_spec(spec: Json) -> None:
     """What pods and their templates share."""
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    if account:
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
     spec.setdefault("dnsPolicy", "ClusterFirst")
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("securityContext", {})
@@ -185,6 +190,8 @@ def deployment(obj: Json) -> None:
 def daemon_set(obj: Json) -> None:
     """apps/v1 DaemonSet."""
     spec = obj["spec"]
+    notes = obj["metadata"].get("annotations") or {}
+    obj["metadata"]["annotations"] = {TEMPLATE_GENERATION: "0"} | notes
     _template(spec)
     _set(spec, revisionHistoryLimit=10)
     strategy = spec["updateStrategy"]
@@ -200,6 +207,7 @@ def stateful_set(obj: Json) -> None:
     _template(spec)
     for claim in spec.get("volumeClaimTemplates") or ():
         persistent_volume_claim(claim)
+        claim |= {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
     spec["podManagementPolicy"] = spec.get("podManagementPolicy") or "OrderedReady"
     strategy = spec["updateStrategy"]
     if not strategy.get("type"):
@@ -247,7 +255,7 @@ def job(obj: Json) -> None:
         spec["backoffLimit"] = 2**31 - 1 if spec.get("backoffLimitPerIndex") is not None else 6
     labels = (spec["template"].get("metadata") or {}).get("labels")
     if labels and not obj["metadata"].get("labels"):
-        obj["metadata"]["labels"] = dict(labels)
+        obj["metadata"]["labels"] = labels  # one map, as in Go: what is added to the template's is added here too
     _set(spec, completionMode="NonIndexed", suspend=False, manualSelector=False)
     policy = spec.get("podFailurePolicy")
     for rule in (policy or {}).get("rules") or ():
@@ -316,7 +324,9 @@ def service(obj: Json) -> None:
 
 
 def secret(obj: Json) -> None:
-    """v1 Secret."""
+    """v1 Secret; what came as text goes to the data."""
+    for key, value in (obj.pop("stringData", None) or {}).items():
+        obj["data"] = {**(obj.get("data") or {}), key: base64.b64encode(value.encode()).decode()}
     obj["type"] = obj.get("type") or "Opaque"
 
 

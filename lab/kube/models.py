@@ -171,7 +171,17 @@ class BuiltinModel(Model):
         reset = reset_fields(self.strategy, subresource)
 
         def after_apply(obj: Json) -> Json:
-            made = self.conform(obj)
+            notes = gotypes.Notes()
+            made: Json = self.struct.conform(obj, notes)
+            if notes.error:
+                meta_ = obj.get("metadata") or {}
+                version = resource.api_version if resource.group else f"/{resource.version}"
+                what = f"{version}, Kind={resource.kind}"
+                raise ValueError(
+                    f"failed to convert new object ({meta_.get('namespace', '')}/{meta_.get('name', '')}; {what}) to proper "
+                    f"version: unable to convert unstructured object to {what}: {notes.error}"
+                )
+            made |= self._identity
             self.default(made)
             return made
 

@@ -311,7 +311,7 @@ def _patched(
     call: Call, model: Model, old: Json, patched: Any, strict: list[str], now: str, *, merged: bool, shown: Any
 ) -> Json:
     """A patched object, decoded again. What does not decode is a 422 of no kind."""
-    value = errors.Raw(("map" if merged else "") + json.dumps(shown)) if merged else json.dumps(shown)
+    value = _go_plain(shown) if merged else json.dumps(shown)
 
     def refuse(why: str) -> ApiError:
         return errors.invalid("", "", "", [errors.wrong("patch", value, why)])
@@ -343,6 +343,17 @@ def _patched(
     new = with_owners(call, model, old, decoded.obj, now)
     _after_patch(call, new)
     return new
+
+
+def _go_plain(value: Any) -> str:
+    """Go's %+v of decoded JSON."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{key}:{_go_plain(value[key])}" for key in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(_go_plain, value)) + "]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _converter_words(text: str) -> str:

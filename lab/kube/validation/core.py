@@ -348,26 +348,26 @@ def _limit_order(limit: Json, name: str, sort: str, here: str) -> Errors:
     ratio = (limit.get("maxLimitRequestRatio") or {}).get(name)
     result: Errors = []
 
-    def above(one: str | None, other: str | None, key: str, shown: str | None, text: str) -> None:
+    def above(one: str | None, other: str | None, key: str, text: str) -> None:
         if one is not None and other is not None and quantity.compare(one, other) > 0:
-            result.append(errors.wrong(f"{here}.{key}[{name}]", shown, text))
+            result.append(errors.wrong(f"{here}.{key}[{name}]", STRUCT, text))
 
-    above(low, high, "min", low, f"min value {low} is greater than max value {high}")
-    above(low, asked, "defaultRequest", asked, f"min value {low} is greater than default request value {asked}")
-    above(asked, high, "defaultRequest", asked, f"default request value {asked} is greater than max value {high}")
-    above(asked, usual, "defaultRequest", asked, f"default request value {asked} is greater than default limit value {usual}")
-    above(low, usual, "default", low, f"min value {low} is greater than default value {usual}")
-    above(usual, high, "default", high, f"default value {usual} is greater than max value {high}")
+    above(low, high, "min", f"min value {low} is greater than max value {high}")
+    above(low, asked, "defaultRequest", f"min value {low} is greater than default request value {asked}")
+    above(asked, high, "defaultRequest", f"default request value {asked} is greater than max value {high}")
+    above(asked, usual, "defaultRequest", f"default request value {asked} is greater than default limit value {usual}")
+    above(low, usual, "default", f"min value {low} is greater than default value {usual}")
+    above(usual, high, "default", f"default value {usual} is greater than max value {high}")
     if ratio is not None:
         spot = f"{here}.maxLimitRequestRatio[{name}]"
         if quantity.compare(ratio, "1") < 0:
-            result.append(errors.wrong(spot, ratio, f"ratio {ratio} is less than 1"))
+            result.append(errors.wrong(spot, STRUCT, f"ratio {ratio} is less than 1"))
         if low is not None and high is not None and quantity.value_of(low):
             most = float(quantity.value_of(high) / quantity.value_of(low))
             if float(quantity.value_of(ratio)) > most:
-                result.append(errors.wrong(spot, ratio, f"ratio {ratio} is greater than max/min = {most:f}"))
+                result.append(errors.wrong(spot, STRUCT, f"ratio {ratio} is greater than max/min = {most:f}"))
     fixed = not common.is_native(name) or common.is_hugepages(name)
     if fixed and usual is not None and asked is not None and quantity.compare(usual, asked) != 0:
         text = f"default value {usual} must equal to defaultRequest value {asked} in {name}"
-        result.append(errors.wrong(f"{here}.defaultRequest[{name}]", asked, text))
+        result.append(errors.wrong(f"{here}.defaultRequest[{name}]", STRUCT, text))
     return result

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from lab.kube.defaults import TEMPLATE_GENERATION
 from lab.kube.errors import FieldError
 from lab.kube import services as allocation
 from lab.kube.schema import meta
@@ -20,7 +21,6 @@ Check = Callable[[Json, Json | None], list[FieldError]]
 First = Callable[[Json, Json], list[FieldError]]
 Prepare = Callable[[Json, Json | None, Context], None]
 STATUS_KEPT: Final = {("", "nodes"), ("networking.k8s.io", "servicecidrs")}
-GENERATION: Final = "deprecated.daemonset.template.generation"
 
 
 def _fine(new: Json, old: Json | None) -> list[FieldError]:
@@ -37,28 +37,41 @@ def _no_preparation(new: Json, old: Json | None, context: Context) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`again` says how much of the metadata an update judges a second time: nothing, its update, or all of it."""
+    """`order` says what an update asks, a letter a step.
+
+    M: metadata as at creation; F: that and the rules as at creation; U: metadata against the old one; C: the rules, knowing the
+    old object; O: `update`.
+    """
 
     check: Check = _fine
-    again: str = "update"
+    order: str = "U"
     core: bool = True  # finalizers have to be standard or qualified
-    first: First = _nothing_first
+    update: First = _nothing_first
     status: Check = _fine
+    status_order: str = "U"
     prepare: Prepare = _no_preparation
     prepare_status: Prepare = _no_preparation
     names: meta.NameCheck | None = None
 
 
-def _metadata(new: Json, old: Json | None, rules: Rules, strategy: Strategy, again: str) -> list[FieldError]:
-    meta_ = new["metadata"]
+def _whole(new: Json, rules: Rules, strategy: Strategy) -> list[FieldError]:
+    found = meta.validate(new["metadata"], strategy.namespaced, rules.names or strategy.names)
+    return found + _finalizers(new["metadata"], rules)
+
+
+def _update(new: Json, old: Json, rules: Rules, strategy: Strategy) -> list[FieldError]:
     found: list[FieldError] = []
-    if old is not None and again:
-        found += meta.validate_update(meta_, old["metadata"]) + _finalizers(meta_, rules)
-        found += rules.first(new, old)
-    if old is None or again == "full":
-        if old is not None:
-            found += meta.validate(meta_, strategy.namespaced, rules.names or strategy.names)
-        found += _finalizers(meta_, rules)
+    for step in rules.order:
+        if step in "MF":
+            found += _whole(new, rules, strategy)
+        if step == "F":
+            found += rules.check(new, None)
+        elif step == "U":
+            found += meta.validate_update(new["metadata"], old["metadata"]) + _finalizers(new["metadata"], rules)
+        elif step == "C":
+            found += rules.check(new, old)
+        elif step == "O":
+            found += rules.update(new, old)
     return found
 
 
@@ -93,11 +106,11 @@ def _daemon_set(new: Json, old: Json | None, context: Context) -> None:
     notes = new["metadata"].get("annotations") or {}
     new["metadata"]["annotations"] = notes
     if old is None:
-        notes[GENERATION] = "1"
+        notes[TEMPLATE_GENERATION] = "1"
         return
-    before = (old["metadata"].get("annotations") or {}).get(GENERATION, "1")
+    before = (old["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "1")
     moved = new["spec"].get("template") != old["spec"].get("template")
-    notes[GENERATION] = str(int(before) + 1) if moved else before
+    notes[TEMPLATE_GENERATION] = str(int(before) + 1) if moved else before
 
 
 def _job(new: Json, old: Json | None, context: Context) -> None:
@@ -138,43 +151,50 @@ def _signing_request(new: Json, old: Json | None, context: Context) -> None:
         new["spec"] = old["spec"]
 
 
+def _lease(new: Json, old: Json | None, context: Context) -> None:
+    """Coordinated leader election is off by default."""
+    for key in ("strategy", "preferredHolder"):
+        if key in (new.get("spec") or {}) and key not in ((old or {}).get("spec") or {}):
+            del new["spec"][key]
+
+
 TABLE: Final[dict[tuple[str, str], Rules]] = {
-    ("", "configmaps"): Rules(core.config_map, "full", first=core.config_map_update),
-    ("", "secrets"): Rules(core.secret, "full", first=core.secret_update),
-    ("", "serviceaccounts"): Rules(again="full"),
-    ("", "namespaces"): Rules(core.namespace, prepare=_namespace),
-    ("", "nodes"): Rules(core.node, status=core.node),
-    ("", "pods"): Rules(pods.pod, status=pods.pod_status, prepare=_pod),
-    ("", "services"): Rules(services.service, "full", first=services.upgrade, status=services.status, prepare=_service),
-    ("", "endpoints"): Rules(services.endpoints, "full"),
-    ("", "limitranges"): Rules(core.limit_range, ""),
-    ("", "resourcequotas"): Rules(core.quota),
-    ("", "persistentvolumes"): Rules(storage.volume, "", prepare=_volume, prepare_status=_volume_status),
-    ("", "persistentvolumeclaims"): Rules(storage.claim, "full", status=storage.claim_status, prepare=_claim),
-    ("", "podtemplates"): Rules(workloads.pod_template, "full"),
-    ("", "replicationcontrollers"): Rules(workloads.replication_controller, status=workloads.replica_set_status),
-    ("apps", "deployments"): Rules(workloads.deployment, status=workloads.deployment_status),
-    ("apps", "replicasets"): Rules(workloads.replica_set, status=workloads.replica_set_status),
-    ("apps", "daemonsets"): Rules(workloads.daemon_set, "full", status=workloads.daemon_set_status, prepare=_daemon_set),
-    ("apps", "statefulsets"): Rules(workloads.stateful_set, status=workloads.stateful_set_status, names=meta.label),
-    ("apps", "controllerrevisions"): Rules(workloads.controller_revision, "full"),
-    ("batch", "jobs"): Rules(batch.job, prepare=_job),
-    ("batch", "cronjobs"): Rules(batch.cron_job),
-    ("autoscaling", "horizontalpodautoscalers"): Rules(others.autoscaler),
-    ("policy", "poddisruptionbudgets"): Rules(others.budget, "", core=False, status=others.budget_status),
-    ("networking.k8s.io", "ingresses"): Rules(others.ingress, "full", status=others.ingress_status),
-    ("networking.k8s.io", "ingressclasses"): Rules(others.ingress_class, "full", first=others.ingress_class_update),
-    ("networking.k8s.io", "networkpolicies"): Rules(others.network_policy, "update"),
-    ("rbac.authorization.k8s.io", "roles"): Rules(others.role, "full"),
-    ("rbac.authorization.k8s.io", "rolebindings"): Rules(others.role_binding, "full", first=others.binding_moved),
-    ("rbac.authorization.k8s.io", "clusterroles"): Rules(others.cluster_role, "full"),
-    ("rbac.authorization.k8s.io", "clusterrolebindings"): Rules(others.cluster_role_binding, "full", first=others.binding_moved),
-    ("coordination.k8s.io", "leases"): Rules(others.lease, core=False),
-    ("discovery.k8s.io", "endpointslices"): Rules(services.slices, "full"),
-    ("scheduling.k8s.io", "priorityclasses"): Rules(others.priority_class),
-    ("storage.k8s.io", "storageclasses"): Rules(storage.storage_class),
-    ("storage.k8s.io", "volumeattachments"): Rules(storage.attachment, ""),
-    ("node.k8s.io", "runtimeclasses"): Rules(others.runtime_class),
+    ("", "configmaps"): Rules(core.config_map, "UOF", update=core.config_map_update),
+    ("", "secrets"): Rules(core.secret, "UOF", update=core.secret_update),
+    ("", "serviceaccounts"): Rules(order="UF"),
+    ("", "namespaces"): Rules(core.namespace, "FU", prepare=_namespace),
+    ("", "nodes"): Rules(core.node, "FUC", status=core.node),
+    ("", "pods"): Rules(pods.pod, "UC", status=pods.pod_status, prepare=_pod),
+    ("", "services"): Rules(services.service, "UOF", update=services.upgrade, status=services.status, prepare=_service),
+    ("", "endpoints"): Rules(services.endpoints, "UMC"),
+    ("", "limitranges"): Rules(core.limit_range, "F"),
+    ("", "resourcequotas"): Rules(core.quota, "UC"),
+    ("", "persistentvolumes"): Rules(storage.volume, "FMC", prepare=_volume, prepare_status=_volume_status),
+    ("", "persistentvolumeclaims"): Rules(storage.claim, "FUMC", status=storage.claim_status, prepare=_claim),
+    ("", "podtemplates"): Rules(workloads.pod_template, "UF"),
+    ("", "replicationcontrollers"): Rules(workloads.replication_controller, "FUC", status=workloads.replica_set_status),
+    ("apps", "deployments"): Rules(workloads.deployment, "UC", status=workloads.deployment_status),
+    ("apps", "replicasets"): Rules(workloads.replica_set, "FUC", status=workloads.replica_set_status),
+    ("apps", "daemonsets"): Rules(workloads.daemon_set, "FUC", status=workloads.daemon_set_status, prepare=_daemon_set),
+    ("apps", "statefulsets"): Rules(workloads.stateful_set, "UC", status=workloads.stateful_set_status, names=meta.label),
+    ("apps", "controllerrevisions"): Rules(workloads.controller_revision, "UMC"),
+    ("batch", "jobs"): Rules(batch.job, "FUC", prepare=_job),
+    ("batch", "cronjobs"): Rules(batch.cron_job, "UC", status_order=""),
+    ("autoscaling", "horizontalpodautoscalers"): Rules(others.autoscaler, "UC"),
+    ("policy", "poddisruptionbudgets"): Rules(others.budget, "C", core=False, status=others.budget_status, status_order=""),
+    ("networking.k8s.io", "ingresses"): Rules(others.ingress, "UMC", status=others.ingress_status),
+    ("networking.k8s.io", "ingressclasses"): Rules(others.ingress_class, "UOF", update=others.ingress_class_update),
+    ("networking.k8s.io", "networkpolicies"): Rules(others.network_policy, "FUC"),
+    ("rbac.authorization.k8s.io", "roles"): Rules(others.role, "FFU"),
+    ("rbac.authorization.k8s.io", "rolebindings"): Rules(others.role_binding, "FFUO", update=others.binding_moved),
+    ("rbac.authorization.k8s.io", "clusterroles"): Rules(others.cluster_role, "FFU"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): Rules(others.cluster_role_binding, "FFUO", update=others.binding_moved),
+    ("coordination.k8s.io", "leases"): Rules(others.lease, "UC", core=False, prepare=_lease),
+    ("discovery.k8s.io", "endpointslices"): Rules(services.slices, "MCU"),
+    ("scheduling.k8s.io", "priorityclasses"): Rules(others.priority_class, "UC"),
+    ("storage.k8s.io", "storageclasses"): Rules(storage.storage_class, "FUC"),
+    ("storage.k8s.io", "volumeattachments"): Rules(storage.attachment, "MC"),
+    ("node.k8s.io", "runtimeclasses"): Rules(others.runtime_class, "UC"),
     ("certificates.k8s.io", "certificatesigningrequests"): Rules(prepare=_signing_request),
 }  # fmt: skip
 
@@ -200,11 +220,15 @@ def complete(group: str, plural: str, strategy: Strategy) -> Strategy:
         strategy = replace(strategy, names=rules.names)
 
     def validate(new: Json, old: Json | None) -> list[FieldError]:
-        return _metadata(new, old, rules, strategy, rules.again) + rules.check(new, old)
+        if old is None:
+            return _finalizers(new["metadata"], rules) + rules.check(new, None)
+        return _update(new, old, rules, strategy)
 
     def validate_status(new: Json, old: Json | None) -> list[FieldError]:
-        again = "update" if rules.status is not _fine or rules.again else ""
-        return _metadata(new, old, replace(rules, first=_nothing_first), strategy, again) + rules.status(new, old)
+        found: list[FieldError] = []
+        if old is not None and rules.status_order:
+            found += meta.validate_update(new["metadata"], old["metadata"]) + _finalizers(new["metadata"], rules)
+        return found + rules.status(new, old)
 
     return replace(
         strategy,

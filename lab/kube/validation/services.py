@@ -365,7 +365,7 @@ def status(new: Json, old: Json | None) -> Errors:
     found = ((new.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
     if not balanced and found:
         text = "may only be used when `spec.type` is 'LoadBalancer'"
-        result.append(errors.forbidden_field("status.loadBalancer.ingress", text))
+        return [errors.forbidden_field("status.loadBalancer.ingress", text)]
     for place, one in enumerate(found):
         here = f"status.loadBalancer.ingress[{place}]"
         if one.get("ip"):

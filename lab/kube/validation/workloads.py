@@ -27,7 +27,7 @@ STATEFUL_FREE: Final = (
 def go_labels(found: Json | None) -> Raw:
     """A map of strings as Go dumps it in an error."""
     if found is None:
-        return Raw("null")
+        return Raw("map[string]string(nil)")
     return Raw(json.dumps(found, separators=(",", ":"), sort_keys=True))
 
 
@@ -49,7 +49,7 @@ def _count(spec: Json, key: str, field: str = "spec") -> Errors:
 def _template_labels(spec: Json, field: str) -> Errors:
     selector, template = spec.get("selector"), spec.get("template") or {}
     found = (template.get("metadata") or {}).get("labels")
-    if not common.is_empty_selector(selector) and matches(selector, found) is False:
+    if (selector is None or not common.is_empty_selector(selector)) and matches(selector, found) is False:
         return [errors.wrong(f"{field}.metadata.labels", go_labels(found), MISMATCH)]
     return []
 
