@@ -19,6 +19,8 @@ PRIVATE_DIR = 0o700
 
 def private_dir(path: Path) -> None:
     """Make the folder and its missing parents, 0700, durably."""
+    if path.exists():
+        return
     missing = list(takewhile(lambda parent: not parent.exists(), (path, *path.parents)))
     for parent in reversed(missing):
         parent.mkdir(exist_ok=True)

@@ -505,7 +505,7 @@ class Journal:
 
 def line_of(record: Record) -> tuple[bytes, str]:
     """A record as its line, and its hash."""
-    body = _encode({name: value for name, value in record.items() if name != "hash"}).encode()
+    body = _encode({name: value for name, value in record.items() if name != "hash"} if "hash" in record else record).encode()
     digest = hashlib.sha256(body).hexdigest()
     return body[:-1] + b',"hash":"' + digest.encode() + b'"}\n', digest
 

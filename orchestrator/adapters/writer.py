@@ -123,7 +123,7 @@ class SiteWriter:
             private_dir((self._dir / path).parent)
         env = process.environment(self._environ, values(action.env, self._secrets)) | {"BOOTSTRAP_ACTION": place.marker}
         stem = self._stem(place)
-        out, err = stem.with_name(stem.name + ".stdout"), stem.with_name(stem.name + ".stderr")
+        out, err = Path(f"{stem}.stdout"), Path(f"{stem}.stderr")
         stdin = None if action.stdin is None else self._secrets.resolve(action.stdin.ref)
         try:
             ended = process.run(action.argv, env=env, cwd=self._dir, within=action.within.total_seconds() * self._scale, masker=self._masker, stdout=None if action.secret_output else out, stderr=err, stdin=stdin, stopped=stopped, spawned=spawned)
