@@ -86,9 +86,17 @@ class Cluster:
         return self._change("PATCH", manifest, within, {"fieldManager": manager, "force": "true"}, manifest, APPLY)
 
     def delete(self, manifest: Mapping[str, Any], within: float) -> None:
-        """Delete an object; one that is not there is fine."""
+        """Delete an object and wait until it is gone, as kubectl does; one that is not there is fine."""
+        meta = manifest["metadata"]
+
+        def gone() -> None:
+            status, text, _ = self._request("GET", self._object_path(manifest, within), {}, None, JSON, within)
+            if status != 404:
+                raise Transient(f"{manifest['kind']} {meta['name']} is still being deleted: {_phase(text)}")
+
         with suppress(KubeMissing):
             self._change("DELETE", manifest, within, {"propagationPolicy": "Background"}, None, JSON)
+            self._retrying(within)(gone)
 
     def delete_selected(self, action: DeleteSelected, within: float) -> None:
         """Delete all objects of a kind with these labels."""
@@ -306,6 +314,14 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return None
+
+
+def _phase(text: str) -> str:
+    """What keeps an object, where it says so."""
+    body = _json(text)
+    status = body.get("status", {}) if isinstance(body, dict) else {}
+    told = [one.get("message", "") for one in status.get("conditions") or () if one.get("status") == "True"]
+    return "; ".join(filter(None, told)) or str(status.get("phase", "finalizers are at work"))
 
 
 def _message(text: str) -> str:
