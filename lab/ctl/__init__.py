@@ -10,7 +10,7 @@ from lab.ctl.daemonset import DaemonSets
 from lab.ctl.deployment import Deployments
 from lab.ctl.disruption import Disruption
 from lab.ctl.endpoints import Endpoints, EndpointsCleaner
-from lab.ctl.gc import EventExpiry, GarbageCollector, Graph, PodGarbage
+from lab.ctl.gc import GarbageCollector, Graph, PodGarbage
 from lab.ctl.job import CronJobs, Jobs
 from lab.ctl.namespace import Namespaces, ServiceAccounts
 from lab.ctl.nodelifecycle import NodeLifecycle, TaintEviction
@@ -51,7 +51,6 @@ def workload_controllers(
         Disruption,
         TaintEviction,
         PodGarbage,
-        EventExpiry,
     )
     return [
         ServiceAccounts(port, clock, shared, seed=seed, root_ca=root_ca),

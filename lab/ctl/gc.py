@@ -1,4 +1,4 @@
-"""Garbage: objects whose owners are gone, deletions with propagation, finished pods, old events.
+"""Garbage: objects whose owners are gone, deletions with propagation, pods without a node. Events expire in the API server.
 
 The graph of owners is kept from a slim watch of every kind that can be deleted, custom ones included. Source:
 k8s.io/kubernetes/pkg/controller/{garbagecollector,podgc}, 1.33.
@@ -19,9 +19,6 @@ from lab.kube.registry import builtin_resources
 CRDS = "apiextensions.k8s.io/v1/customresourcedefinitions"
 EVENTS, PODS, NODES = "v1/events", "v1/pods", "v1/nodes"
 SKIPPED = frozenset((EVENTS, "events.k8s.io/v1/events", "v1/componentstatuses"))
-EVENT_TTL = 3600.0  # kube-apiserver's --event-ttl
-EVENT_SWEEP = 900.0
-FINISHED_LIMIT = 12500  # --terminated-pod-gc-threshold
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 
 
@@ -328,7 +325,7 @@ class GarbageCollector(Controller):
 
 
 class PodGarbage(Controller):
-    """Pods on nodes that are gone, pods that ended before they were placed, and too many finished ones. Keys are of pods."""
+    """Pods on nodes that are gone, and deleted ones that were never placed. Keys are "namespace/name" of pods."""
 
     name: ClassVar[str] = "podgc"
     component: ClassVar[str] = "pod-garbage-collector-controller"
@@ -365,30 +362,3 @@ class PodGarbage(Controller):
             await self.port.patch(PODS, name, {"status": message}, namespace, subresource="status")
         await self.port.delete(PODS, name, namespace, grace=0)
         return None
-
-
-class EventExpiry(Controller):
-    """Events live for an hour, as the real API server's do (there etcd's leases see to it). The only key is "sweep"."""
-
-    name: ClassVar[str] = "eventexpiry"
-
-    def watches(self) -> Mapping[str, Keys]:
-        return {}
-
-    async def start(self) -> None:
-        """As any controller; the first sweep comes with the first quarter of an hour."""
-        await super().start()
-        self.enqueue("sweep", EVENT_SWEEP)
-
-    async def reconcile(self, key: str) -> float | None:
-        events, _ = await self.port.list(EVENTS)
-        for event in events:
-            last = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
-            if seconds_since(self.clock, last) > EVENT_TTL:
-                namespace, name = split_key(key_of(event))
-                try:
-                    await self.port.delete(EVENTS, name, namespace)
-                except KubeError as error:
-                    if error.status != 404:
-                        raise
-        return EVENT_SWEEP

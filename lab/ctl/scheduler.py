@@ -29,6 +29,7 @@ from lab.kube.quantity import value_of
 
 PODS, NODES, CLAIMS = "v1/pods", "v1/nodes", "v1/persistentvolumeclaims"
 CLASSES, VOLUMES = "storage.k8s.io/v1/storageclasses", "v1/persistentvolumes"
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
 ENOUGH = 50  # feasible nodes after which the search ends, as percentageOfNodesToScore does on large clusters
 RETRY_SECONDS = 30.0  # simulated; a change of a node or a claim comes sooner
 
@@ -85,21 +86,33 @@ class Scheduler(Controller):
         reasons: Counter[str] = Counter()
         feasible: list[tuple[float, int, str]] = []
         self._next = (self._next + 1) % len(nodes)
+        settled = self._settled(pod)
         for place in range(len(nodes)):
             node = nodes[(self._next + place) % len(nodes)]
             placed = [p for p in self.informers.of(PODS).find("node", node["metadata"]["name"]) if not pod_finished(p)]
             reason = obstacle(pod, node, placed) or self._volume_obstacle(pod, node)
             if reason:
                 reasons[reason] += 1
+            elif node["metadata"]["name"] == settled:
+                return settled, ""
             else:
                 feasible.append((crowding(pod, node, placed), place, node["metadata"]["name"]))
-                if len(feasible) >= ENOUGH:
+                if len(feasible) >= ENOUGH and not settled:
                     break
         if feasible:
             return min(feasible)[2], ""
         parts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         tail = f"preemption: 0/{len(nodes)} nodes are available: {len(nodes)} Preemption is not helpful for scheduling."
         return "", f"0/{len(nodes)} nodes are available: {parts}. {tail}"
+
+    def _settled(self, pod: ReadOnly) -> str:
+        """The node that the pod's late-binding claims have been told already, or ""."""
+        for _, claim in self._claims(pod):
+            if claim is not None and not claim["spec"].get("volumeName"):
+                told = (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE)
+                if told:
+                    return str(told)
+        return ""
 
     def _claims(self, pod: ReadOnly) -> Iterator[tuple[str, Object | None]]:
         namespace = pod["metadata"]["namespace"]
@@ -139,8 +152,7 @@ class Scheduler(Controller):
     async def _bind(self, pod: Object, node: str) -> None:
         namespace, name = split_key(key_of(pod))
         if await self._select_node(pod, node):
-            self.enqueue(key_of(pod), 1.0)  # its volumes are made on that node first
-            return
+            return  # its volumes are made on that node first; the claim's change wakes this pod
         target = {"apiVersion": "v1", "kind": "Node", "name": node}
         binding = {
             "apiVersion": "v1",
@@ -166,9 +178,8 @@ class Scheduler(Controller):
             if claim is None or claim["spec"].get("volumeName"):
                 continue
             waiting = True
-            annotation = "volume.kubernetes.io/selected-node"
-            if (claim["metadata"].get("annotations") or {}).get(annotation) != node:
-                change = {"metadata": {"annotations": {annotation: node}}}
+            if (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE) != node:
+                change = {"metadata": {"annotations": {SELECTED_NODE: node}}}
                 changed = await self.port.patch(CLAIMS, name, change, pod["metadata"]["namespace"])
                 self.informers.of(CLAIMS).note(changed)
         return waiting

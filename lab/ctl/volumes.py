@@ -42,7 +42,7 @@ class Provisioners:
 
     def add(self, name: str, source: Source | None = None) -> None:
         """Provision for classes with this provisioner from now on."""
-        self._sources[name] = source or csi_source
+        self._sources[name] = source or default_source
         for listener in self._listeners:
             listener()
 
@@ -52,16 +52,24 @@ class Provisioners:
 
     def source(self, name: str) -> Source | None:
         """How to make a volume for this provisioner, or None where it does not run."""
-        return self._sources.get(name) or (csi_source if self.anything else None)
+        return self._sources.get(name) or (default_source if self.anything else None)
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever one is added."""
         self._listeners.append(listener)
 
 
-def csi_source(_claim: ReadOnly, storage_class: ReadOnly, name: str) -> Object:
-    """A CSI volume."""
-    return {"csi": {"driver": storage_class["provisioner"], "volumeHandle": name, "fsType": "ext4"}}
+def default_source(claim: ReadOnly, storage_class: ReadOnly, name: str) -> Object:
+    """A CSI volume, or, for a provisioner whose name is no CSI driver's, a folder on the claim's node (as local-path makes)."""
+    provisioner = storage_class["provisioner"]
+    if "/" not in provisioner:
+        return {"csi": {"driver": provisioner, "volumeHandle": name, "fsType": "ext4"}}
+    source: Object = {"hostPath": {"path": f"/var/lib/{name}", "type": "DirectoryOrCreate"}}
+    node = (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE)
+    if node:
+        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        source["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}}
+    return source
 
 
 class Volumes(Controller):

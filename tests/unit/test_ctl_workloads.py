@@ -423,7 +423,7 @@ def test_static_pods_have_mirrors() -> None:
     play(test)
 
 
-def test_an_idle_cluster_has_no_timer_but_leases_and_sweeps() -> None:
+def test_an_idle_cluster_has_no_timer_but_leases() -> None:
     async def test(ground: Ground) -> None:
         await ground.port.create(DEPLOYMENTS, workload("Deployment", "web", 2))
         await ground.clock.run(30)
@@ -431,17 +431,6 @@ def test_an_idle_cluster_has_no_timer_but_leases_and_sweeps() -> None:
         version = ground.api.store.version
         await ground.clock.run(25)
         assert ground.api.store.version - version <= 4  # two leases, renewed once or twice
-
-    play(test)
-
-
-def test_events_expire() -> None:
-    async def test(ground: Ground) -> None:
-        await ground.port.create(SETS, workload("ReplicaSet", "web", 1))
-        await ground.clock.run(30)
-        assert await ground.events("web") == ["SuccessfulCreate"]
-        await ground.clock.run(5400)
-        assert await ground.events("web") == []
 
     play(test)
 
