@@ -68,6 +68,7 @@ class LabCluster:
         self.up = False
         self.ca: ClusterCA | None = None
         self.extras: list[Extra] = []
+        self.on_up: list[Callable[[], None]] = []
         self.api = self._new_api()
         self.port: KubePort = self.api.local(CONTROLLER)
         self.informers = Informers(self.port, self.clock)
@@ -393,6 +394,8 @@ class LabCluster:
             for extra in self.extras:
                 self.controllers += extra(self)
         await start_all(self.controllers)
+        for listener in self.on_up:
+            listener()
         if not self.without_machines:
             await manifests.install(self.port, self._first_document(), self.spec)
 

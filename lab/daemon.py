@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import secrets as entropy
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -64,6 +65,8 @@ class Daemon:
         saved = Path(options["saved"]) if options.get("saved") else None
         state = snapshot.read(saved) if saved else None
         original = load_site(Path(options["site"]))
+        if state is None:
+            _clear(folder)
         self.world, self.have = build(
             folder,
             original,
@@ -81,6 +84,8 @@ class Daemon:
                 cluster.without_machines = True
             for machine in self.world.machines.values():
                 machine.power(False)
+        for cluster in self.world.clusters.values():
+            cluster.on_up.append(self._kubeconfig)
         await self.world.start()
         self.control = Control(self.world, entropy.token_urlsafe(24), self._verbs())
         await self.control.start()
@@ -244,6 +249,13 @@ class Daemon:
 _EMPTY_KUBECONFIG = (
     "apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\ncurrent-context: ''\npreferences: {}\n"
 )
+
+
+def _clear(folder: Path) -> None:
+    """Forget what an earlier lab left here: a new world begins without a record, a repository or host keys."""
+    (folder / "record.ndjson").unlink(missing_ok=True)
+    for part in ("git", "gateway", "cache"):
+        shutil.rmtree(folder / part, ignore_errors=True)
 
 
 def _private(path: Path, text: str) -> None:
