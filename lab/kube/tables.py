@@ -24,7 +24,10 @@ SHOWN_ENDPOINTS = 3
 def columns(resource: Resource) -> list[dict[str, Any]]:
     """The column definitions of a resource."""
     if resource.crd is None:
-        found: list[Mapping[str, Any]] = list(resource.table_columns) or [NAME_COLUMN, {**AGE_COLUMN, "name": "Created At"}]
+        found: list[Mapping[str, Any]] = list(resource.table_columns) or [
+            NAME_COLUMN,
+            {**AGE_COLUMN, "name": "Created At"},
+        ]
     else:
         own = _printer_columns(resource)
         found = [NAME_COLUMN, *own] if own else [NAME_COLUMN, AGE_COLUMN]
