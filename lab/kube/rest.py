@@ -159,7 +159,7 @@ class Rest:
         name = meta_.get("name", "")
         found = meta.validate(meta_, resource.namespaced, strategy.names) + strategy.validate(obj, None)
         if found:
-            raise invalid(resource.group, resource.kind, name, found)
+            raise invalid(resource.group, obj.get("kind") or resource.kind, name, found)
         for text in strategy.warn(obj, None):
             call.warn(text)
         self.admission.validate(call, obj, None)
@@ -314,7 +314,8 @@ class Rest:
                     new["status"] = old["status"]
                 else:
                     new.pop("status", None)
-            strategy.prepare(new, old, self.context(call))
+            if call.subresource in ("", "scale"):  # the others have strategies of their own: they change one part
+                strategy.prepare(new, old, self.context(call))
             if strategy.generation and call.subresource in ("", "scale") and self._moved(model, new, old):
                 meta_["generation"] = (before.get("generation") or 0) + 1
         if not meta_.get("uid"):
@@ -366,7 +367,7 @@ class Rest:
         generic = meta.validate(new["metadata"], resource.namespaced, meta.path_segment)
         found = [*generic, *meta.validate_update(new["metadata"], old["metadata"]), *check(new, old)]
         if found:
-            raise invalid(resource.group, resource.kind, call.name, found)
+            raise invalid(resource.group, new.get("kind") or resource.kind, call.name, found)
         if call.subresource != "status":
             for text in strategy.warn(new, old):
                 call.warn(text)
@@ -421,6 +422,10 @@ class Rest:
         waits = bool(new["metadata"].get("finalizers")) or self._blocked(model, new)
         if not graceful and waits:
             self._mark(new)
+            if self._blocked(model, new):  # Source: registry/core/namespace/storage Delete
+                new["status"] = {**(new.get("status") or {}), "phase": "Terminating"}
+        if waits and resource.qualified == "namespaces":
+            new.setdefault("status", {})["phase"] = "Terminating"
         if (graceful and (options.grace or 0) > 0) or waits:
             return self._store_deleting(call, model, new, old, stored), False
         last = self._last_state(model, new if graceful else old)
