@@ -63,11 +63,20 @@ def rehearse(shared: Shared, site_file: Path | None, until: str | None, seed: in
         if not keep:
             _lab("stop", "--dir", str(where))
     journal = [one for path in sorted((where / "site" / ".bootstrap" / "journal").glob("*.ndjson")) for one in _ndjson(path.read_text())]
-    planned = json.loads(plan_file.read_text()) if plan_file.exists() else None
-    document = figures(record, [one for one in journal if "kind" in one], planned, wall) | {"exit_code": code, "folder": str(where)}
+    document = figures(record, [one for one in journal if "kind" in one], _deeds(plan_file, where), wall) | {"exit_code": code, "folder": str(where)}
     differing = _differing(site_path, where / "site" / "site.yaml")
     shared.data(dump(form, document | {"differs_on_real_site": differing}) if form != "text" else summary(document, Paint(shared.color and sys.stdout.isatty()), folder=str(where), code=code, differing=differing))
     return code
+
+
+def _deeds(plan_file: Path, where: Path) -> dict[str, Any] | None:
+    """How much of what was done was exactly as the plan had shown."""
+    from orchestrator.engine import api
+
+    if not plan_file.exists():
+        return None
+    events = [one for path in sorted((where / "site" / ".bootstrap" / "runs").glob("*/events.ndjson")) for one in _ndjson(path.read_text())]
+    return api.equality(api.Plan.parse(plan_file.read_text()), events).to_json()
 
 
 def _own_site(shared: Shared) -> Path:

@@ -12,7 +12,7 @@ from orchestrator.report.paint import Paint, columns, count, span
 Json = Mapping[str, Any]
 
 
-def figures(record: Sequence[Json], journal: Sequence[Json], plan: Json | None, wall: float) -> dict[str, Any]:
+def figures(record: Sequence[Json], journal: Sequence[Json], deed: Json | None, wall: float) -> dict[str, Any]:
     """The numbers of one rehearsal as a document."""
     commands = Counter(str(one["what"]).split()[0] for one in record if one["via"] == "cli")
     times = [datetime.fromisoformat(str(one["at"])) for one in record]
@@ -26,17 +26,8 @@ def figures(record: Sequence[Json], journal: Sequence[Json], plan: Json | None, 
         "gates": len({r["data"].get("check") for r in journal if r["kind"].startswith("gate.")}),
         "simulated_seconds": round(simulated, 1),
         "wall_seconds": round(wall, 1),
-        "plan": None if plan is None else plan_against_deed(plan, journal),
+        "plan": deed,
     }
-
-
-def plan_against_deed(plan: Json, journal: Sequence[Json]) -> dict[str, Any]:
-    """How many executed actions are byte for byte those that the plan showed; the rest by step."""
-    planned = {step["id"]: {action.get("digest") for action in step["actions"]} for phase in plan["phases"] for step in phase["steps"]}
-    later = {step["id"]: step["known_after"] for phase in plan["phases"] for step in phase["steps"] if step["known_after"]}
-    deeds = [r for r in journal if r["kind"] == "action.started" and not r["data"].get("undo")]
-    other = [r["step"] for r in deeds if r["data"].get("digest") not in planned.get(r["step"], set())]
-    return {"executed": len(deeds), "equal": len(deeds) - len(other), "different": [{"step": step, "known_after": later.get(step)} for step in dict.fromkeys(other)]}
 
 
 def summary(data: Json, paint: Paint, *, folder: str, code: int, differing: Iterable[str], injected: Iterable[str] = ()) -> str:
@@ -51,10 +42,10 @@ def summary(data: Json, paint: Paint, *, folder: str, code: int, differing: Iter
         ("time", f"{span(data['simulated_seconds'])} simulated in {span(data['wall_seconds'])}"),
     ]
     deed = data["plan"]
-    if deed is not None and deed["executed"]:
-        share = 100.0 * deed["equal"] / deed["executed"]
-        rows.append(("plan = deed", f"{deed['equal']} of {count(deed['executed'], 'action')} ({share:.1f} %)"))
-        rows += [("", f"differs: {one['step']}" + (f" (known after {one['known_after']})" if one["known_after"] else "")) for one in deed["different"]]
+    if deed is not None and deed["deeds"]:
+        rows.append(("plan = deed", f"{deed['equal']} of {count(deed['deeds'], 'action')} ({100 * deed['share']:.1f} %)"))
+        rows += [("", f"known later, as the plan said: {one}") for one in deed["after"]]
+        rows += [("", f"differs: {one}") for one in deed["other"]]
     rows += [("fault", text) for text in injected]
     rows += [("real site", f"differs: {text}") for text in differing]
     rows.append(("evidence", folder))
