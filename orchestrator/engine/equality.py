@@ -1,4 +1,8 @@
-"""Plan equals deed, measured: what a run carried out against what a saved plan showed, byte for byte."""
+"""Plan equals deed, measured: what a run carried out against what a saved plan showed, byte for byte.
+
+Compared is the deed itself. The difference that it is shown against (of a file, a branch, the gateway) moves with what other
+steps did in between; of a commit the digest of its tree is compared, of the gateway its lines.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.engine.plan import Plan
-from orchestrator.engine.render import canonical
+from orchestrator.engine.render import canonical, deed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ def equality(plan: Plan, events: Iterable[Mapping[str, Any]]) -> Equality:
         deeds += 1
         step, index = steps.get(event["step"]), event["data"]["index"]
         shown = step.actions[index] if step is not None and index < len(step.actions) else None
-        if shown is not None and canonical(dict(shown)) == canonical(event["data"]["action"]):
+        if shown is not None and canonical(deed(shown)) == canonical(deed(event["data"]["action"])):
             equal += 1
         else:
             name = f"{event['step']} action {index + 1}"

@@ -307,6 +307,11 @@ def within_plan(deed: Json, listed: Json) -> bool:
 _BARE: Json = {"diff": None, "files": None, "kept": None, "base_known": None}
 
 
+def deed(rendered: Mapping[str, Any]) -> Json:
+    """What is carried out, without what it was shown against: argv, whole objects, the tree's digest, the gateway's lines."""
+    return {name: value for name, value in rendered.items() if name not in _BARE}
+
+
 def check_row(check: Check) -> Json:
     """A gate as the plan lists it."""
     return {"id": check.id, "title": check.title, "within": _seconds(check.within)}
