@@ -341,15 +341,20 @@ class ApiServer:
         sub = target.subresource
         model = self.model(resource)
         if sub and sub not in resource.subresources:
-            return not_served()
+            if resource.crd is not None:
+                raise errors.not_found(resource.group, resource.plural, target.name)
+            raise errors.unserved()
         verbs = resource.subresources[sub].verbs if sub else resource.verbs
         call = Call(resource, target.verb, user, namespace, target.name, sub, warnings=warnings)
+        for text in model.warnings():
+            call.warn(text)
         if sub in POD_STREAMS and resource.qualified == "pods":
             return await self._stream_of_pod(req, call)
         verb = target.verb
         if sub and verb == "list":
             verb = "get"
-        if verb not in verbs or (verb == "create" and target.name and not sub):
+        nameless = verb in ("update", "patch") and not target.name
+        if verb not in verbs or nameless or (verb == "create" and target.name and not sub):
             raise self._no_method(resource, target)
         wanted = negotiate(req.headers.get("accept", ""))
         if resource.group in ("authorization.k8s.io", "authentication.k8s.io"):
@@ -529,9 +534,7 @@ class ApiServer:
         transform = writes.patcher(
             call, model, media, req.body, _one(req, "force").lower() in ("true", "1"), self.rest.now()
         )
-        applies = media == writes.APPLY and not call.subresource
         done, created = self.rest.update(call, model, transform, allow_create=media == writes.APPLY)
-        del applies
         return self._reply(201 if created else 200, done, wanted, req=req, model=model)
 
     def _write_subresource(self, req: Req, call: Call, model: Model, verb: str, wanted: Wanted) -> Answer:

@@ -263,7 +263,7 @@ def dump(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
         return str(int(value))
     if value is None:
-        return "null"
+        return '"null"'
     if isinstance(value, dict):
         inner = ", ".join(f"{quote(str(key))}:{dump(entry)}" for key, entry in sorted(value.items()))
         return f"map[string]interface {{}}{{{inner}}}"

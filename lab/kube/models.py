@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from lab.kube import builtin
-from lab.kube.errors import ApiError, bad_request, invalid, wrong
+from lab.kube.errors import bad_request, wrong
 from lab.kube.registry import DATA, Resource, load_gz
 from lab.kube.schema import crd, gotypes, managed, patch, smd, structural
 from lab.kube.schema.fieldset import FieldSet
@@ -85,6 +85,10 @@ class Model:
     def encode_item(self, stored: Stored) -> bytes:
         """A stored object as it stands in a list."""
         return self.encode(stored)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What every request to this version is told."""
+        return ()
 
     def fields(self, obj: Json) -> dict[str, str]:
         """What field selectors can ask beside name and namespace; empty values are left out."""
@@ -241,19 +245,18 @@ class CustomModel(Model):
         strict = self.shape(obj)
         return Decoded(obj, [f'unknown field "{name}"' for name in strict])
 
+    def warnings(self) -> tuple[str, ...]:
+        if not self.version.get("deprecated"):
+            return ()
+        said = self.version.get("deprecationWarning")
+        return (said or f"{self.resource.api_version} {self.resource.kind} is deprecated",)
+
     def check_kind(self, body: Json) -> None:
-        """Raises ApiError where the body is of another kind or version."""
-        resource = self.resource
+        """Raises ApiError where the body is of another version; its kind is judged with everything else."""
         said = body.get("apiVersion", "")
-        if body.get("kind") != resource.kind:
-            name = (body.get("metadata") or {}).get("name", "") if isinstance(body.get("metadata"), dict) else ""
-            group = said.rpartition("/")[0]
-            raise invalid(
-                group, body.get("kind", ""), name, [wrong("kind", body.get("kind", ""), f"must be {resource.kind}")]
-            )
-        if said != resource.api_version:
+        if said != self.resource.api_version:
             raise bad_request(
-                f"the API version in the data ({said}) does not match the expected API version ({resource.api_version})"
+                f"the API version in the data ({said}) does not match the expected API version ({self.resource.api_version})"
             )
 
     def shape(self, obj: Json) -> list[str]:
@@ -277,19 +280,14 @@ class CustomModel(Model):
         notes = gotypes.Notes()
         given = obj["metadata"]
         if not isinstance(given, dict):
-            sort = "array" if isinstance(given, list) else "null" if given is None else None
             if given is None:
                 del obj["metadata"]
                 return []
             notes.mismatch(given, "v1.ObjectMeta")
-            raise ValueError(
-                wrong("metadata", given, notes.error).text
-                if sort is None
-                else wrong("metadata", given, notes.error).text
-            )
+            raise ValueError(wrong("metadata", given, notes.error).text)
         done = structural.metadata_type().conform(given, notes)
         if notes.error:
-            raise ValueError(wrong("metadata", given, notes.error).text)
+            raise ValueError(notes.error)
         obj["metadata"] = {key: value for key, value in done.items() if value is not None}
         if given.get("managedFields") == []:
             obj["metadata"]["managedFields"] = []
@@ -321,7 +319,7 @@ class CustomModel(Model):
         resource = self.resource
         reset: FieldSet = {}
         if subresource == "status":
-            reset = {"f:metadata": {}, "f:spec": {}} if False else self.strategy.status_reset
+            reset = self.strategy.status_reset
         elif "status" in self.subresources:
             reset = {"f:status": {}}
         group = resource.group
@@ -357,5 +355,3 @@ def model_for(resource: Resource, strategy: Strategy, atoms: Callable[[str], smd
         return CustomModel(resource, strategy, atoms)
     return BuiltinModel(resource, strategy)
 
-
-__all__ = ["ApiError", "BuiltinModel", "CustomModel", "Decoded", "Model", "model_for"]

@@ -120,7 +120,7 @@ def ingress(new: Json, old: Json | None) -> Errors:
     result: Errors = []
     if not rules and backend is None:
         text = "either `defaultBackend` or `rules` must be specified"
-        result.append(errors.wrong("spec", Raw("null"), text))
+        result.append(errors.wrong("spec", None, text))
     if backend is not None:
         result += _backend(backend, "spec.defaultBackend")
     for place, rule in enumerate(rules):

@@ -1147,7 +1147,7 @@ def _updated(new: Json, old: Json) -> Errors:
         if before is not None and before < deadline:
             return [*result, errors.wrong(here, deadline, "must be less than or equal to previous value")]
     elif before is not None:
-        result.append(errors.wrong(here, Raw("null"), "must not update from a positive integer to nil value"))
+        result.append(errors.wrong(here, None, "must not update from a positive integer to nil value"))
     result += _only_added_tolerations(fresh.get("tolerations") or [], stale.get("tolerations") or [])
     result += _only_deleted_gates(fresh, stale)
     if fresh == stale:

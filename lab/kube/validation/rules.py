@@ -14,7 +14,7 @@ from lab.kube.errors import FieldError
 from lab.kube import services as allocation
 from lab.kube.schema import meta
 from lab.kube.strategies import Context, Strategy
-from lab.kube.validation import batch, core, others, pods, services, storage, workloads
+from lab.kube.validation import batch, core, definitions, others, pods, services, storage, workloads
 
 Json = dict[str, Any]
 Check = Callable[[Json, Json | None], list[FieldError]]
@@ -158,6 +158,23 @@ def _lease(new: Json, old: Json | None, context: Context) -> None:
             del new["spec"][key]
 
 
+def _definition(new: Json, old: Json | None, context: Context) -> None:
+    if old is None:
+        stored = [one["name"] for one in new["spec"].get("versions") or () if one.get("storage") and one.get("name")]
+        new["status"] = {"storedVersions": stored, "conditions": None, "acceptedNames": {"plural": "", "kind": ""}}
+        return
+    status = new["status"] = dict(new.get("status") or {})
+    stored = list(status.get("storedVersions") or ())
+    for one in new["spec"].get("versions") or ():
+        if one.get("storage") and one.get("name") not in stored:
+            stored.append(one["name"])
+    status["storedVersions"] = stored
+
+
+def _named_definition(new: Json, old: Json | None) -> list[FieldError]:
+    return (definitions.name_complaints(new) if old is None else []) + definitions.definition(new, old)
+
+
 TABLE: Final[dict[tuple[str, str], Rules]] = {
     ("", "configmaps"): Rules(core.config_map, "UOF", update=core.config_map_update),
     ("", "secrets"): Rules(core.secret, "UOF", update=core.secret_update),
@@ -195,6 +212,9 @@ TABLE: Final[dict[tuple[str, str], Rules]] = {
     ("storage.k8s.io", "storageclasses"): Rules(storage.storage_class, "FUC"),
     ("storage.k8s.io", "volumeattachments"): Rules(storage.attachment, "MC"),
     ("node.k8s.io", "runtimeclasses"): Rules(others.runtime_class, "UC"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"): Rules(
+        _named_definition, "UC", core=False, status=definitions.status, prepare=_definition,
+    ),
     ("certificates.k8s.io", "certificatesigningrequests"): Rules(prepare=_signing_request),
 }  # fmt: skip
 

@@ -23,7 +23,7 @@ REQUIRED_PARTS: Final = {
     "azureFile": ("secretName", "shareName"), "vsphereVolume": ("volumePath",), "photonPersistentDisk": ("pdID",),
     "portworxVolume": ("volumeID",), "azureDisk": ("diskName", "diskURI"), "storageos": ("volumeName",),
 }  # fmt: skip
-CHANGED: Final = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n"
+CHANGED: Final = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 
 def _access(found: list[str], field: str) -> Errors:
