@@ -6,6 +6,7 @@ Source: github.com/fluxcd/kustomize-controller v1.7.3 internal/controller/kustom
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -50,6 +51,13 @@ class Failed(Exception):
         self.reason, self.retry = reason, retry
 
 
+def _content(obj: Mapping[str, Any]) -> str:
+    """A digest of what apply looks at: neither status nor the API's own bookkeeping."""
+    meta = {k: v for k, v in obj["metadata"].items() if k not in ("managedFields", "resourceVersion", "generation")}
+    text = json.dumps({**{k: v for k, v in obj.items() if k != "status"}, "metadata": meta}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def entry_of(obj: Mapping[str, Any]) -> tuple[str, str]:
     """An inventory entry: "namespace_name_group_Kind" and the version."""
     group, _, version = str(obj["apiVersion"]).rpartition("/")
@@ -79,6 +87,7 @@ class Kustomizations(Flux):
     def __init__(self, port: KubePort, clock: Clock, informers: Informers, artifacts: Artifacts, kinds: Kinds) -> None:
         super().__init__(port, clock, informers)
         self.artifacts, self.kinds = artifacts, kinds
+        self._applied: dict[tuple[str, str, str], tuple[str, str]] = {}  # what was wished, and what the API then held
 
     def watches(self) -> Mapping[str, Keys]:
         return {
@@ -292,6 +301,9 @@ class Kustomizations(Flux):
             return ""
         if policy == "Ignore":
             return ""
+        place, wished = (kind.gvr, namespace_of(one), name_of(one)), _content(one)
+        if live is not None and self._applied.get(place) == (wished, _content(live)):
+            return ""  # an apply would change nothing: it is most of what a reconcile costs
         try:
             stored = await self.port.apply(kind.gvr, one, MANAGER)
         except KubeError as error:
@@ -300,6 +312,7 @@ class Kustomizations(Flux):
                 raise Failed("ReconciliationFailed", f"{subject(one)} dry-run failed ({error.reason or 'Unknown'}): {error.message}") from error
             await self.port.delete(kind.gvr, name_of(one), namespace_of(one))
             stored = await self.port.apply(kind.gvr, one, MANAGER)
+        self._applied[place] = (wished, _content(stored))
         if live is None:
             return "created"
         same = live["metadata"].get("resourceVersion") == stored["metadata"].get("resourceVersion")
