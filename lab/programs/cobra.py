@@ -103,6 +103,8 @@ def parse(tool: str, argv: list[str]) -> Parsed | Refusal:
         changed, args = _flags(command, rest, flags)
         if "help" in changed:
             return Refusal(0, usage(tool, command, head=True), "")
+        if "version" in changed and not command.path:
+            return Parsed(command.path, flags, frozenset(changed), args, changed)
         if not command.runnable or (tool == "cilium" and not command.path):  # its root runs only to print help
             return Refusal(0, usage(tool, command, head=True), "")
         _check_count(tool, command, args)

@@ -45,9 +45,9 @@ def cases(tool: str) -> list[str]:
 class Desk:
     """A world and a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, speed: float = 4000.0) -> None:
         self.folder = folder
-        self.world, _ = build(folder / "lab", load(SITE), speed=4000.0, seed=3)
+        self.world, _ = build(folder / "lab", load(SITE), speed=speed, seed=3)
         self.work = folder / "work"
         self.work.mkdir()
         self.cluster = self.world.clusters["infra"]
@@ -98,7 +98,7 @@ class Desk:
 
     def mask(self, text: str) -> str:
         """What is of this machine or this moment, and help texts after their first line."""
-        text = text.replace(str(self.work.resolve()), "WORK").replace(str(self.folder / "home"), "WORK/.home")
+        text = text.replace("\r\n", "\n").replace("\r", "\n").replace(str(self.work.resolve()), "WORK").replace(str(self.folder / "home"), "WORK/.home")
         for pattern, replacement in MASKS:
             text = pattern.sub(replacement, text)
         return "HELP" if "Usage:\n" in text else text.rstrip()

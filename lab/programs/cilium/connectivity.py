@@ -1,7 +1,7 @@
 """`cilium connectivity test`: deploys its workloads, runs the selected tests one after another, writes a JUnit file.
 
 A test passes unless the world gives a reason: agents that are not ready, a mesh that is not connected, a pod that could not be deployed.
-Durations are a guess of ten minutes for a full run. Source: cilium-cli v0.18.8 connectivity/check; not recorded beyond its refusals.
+Durations are a guess: seven minutes for a full run. Source: cilium-cli v0.18.8 connectivity/check; not recorded beyond its refusals.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ SKIPPED = {  # not run on a cluster as the plan's: the feature is off, or there 
     "local-redirect-policy", "from-cidr-host-netns", "pod-to-k8s-on-controlplane",
 }  # fmt: skip
 MULTI = "cluster-entity-multi-cluster"
-SECONDS = (9.0, 16.0)  # simulated, of one test
+SECONDS = (7.0, 12.0)  # simulated, of one test
 CLIENT = ("client", "client2", "client3")
 ECHO = ("echo-same-node", "echo-other-node")
 

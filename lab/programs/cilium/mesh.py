@@ -96,7 +96,7 @@ async def status(call: Call) -> None:
             out["deployment"] = await _deployment(found)
         except Fail as error:
             last[0] = str(error)
-            if call.flags["wait"]:
+            if call.flags["wait"] and call.clock.seconds() - begin < limit:
                 call.err(f"⌛ Waiting ({int(call.clock.seconds() - begin)}s) for access information: {error}\n")
             return False
         except REFUSED as error:

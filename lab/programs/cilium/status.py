@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from lab.cilium.agent import status_json
 from lab.cilium.common import ready
@@ -87,8 +88,6 @@ class _Config(Exception):
 
 
 async def _try(found: Client, report: Report, path: str, selector: str) -> None:
-    from urllib.parse import quote
-
     try:
         found.port.check(path, f"?labelSelector={quote(selector, safe='')}" if selector else "")
     except REFUSED as error:
@@ -279,9 +278,10 @@ async def _wait(call: Call, found: Client, report: Report, as_data: bool) -> Non
         call.out(as_json(last[0]) if as_data else as_text(last[0]))
         return
     dead = any(isinstance(e, Unreachable) for e in last[0].collection)
-    if call.flags["interactive"]:
-        call.out(as_text(last[0]))
-    call.err(as_text(last[0]))
+    text = as_text(last[0])
+    if call.flags["interactive"]:  # redrawn in place, also into a pipe
+        call.out(text + "\x1b[A\x1b[2K" * text.count("\n") + text)
+    call.err(text)
     raise Fail(f"Unable to determine status:  timeout while waiting for status to become successful{'' if dead else ': context deadline exceeded'}")
 
 

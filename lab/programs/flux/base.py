@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.flux import kstatus
+from lab.flux.common import go_duration, seconds
 from lab.helm.objects import Kinds
 from lab.kube.port import KubeError
 from lab.programs.access import ConfigError, GuardedPort, Target, Unreachable, kinds_of, resolve
@@ -15,6 +16,8 @@ from lab.programs.call import Call
 
 VERSION = "v2.7.5"
 REFUSED = (Unreachable, KubeError)
+DURATIONS = ("interval", "timeout", "retryInterval")
+LEFT_OUT = (("force", False), ("suspend", False))  # zero values that Go's JSON does not print
 POLL = 2.0
 Object = dict[str, Any]
 
@@ -159,23 +162,14 @@ def client(call: Call) -> Client:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> str:
-    """olekukonko/tablewriter as flux sets it up: cells padded to their column, a tab behind each; an empty last column keeps a blank."""
+    """olekukonko/tablewriter as flux sets it up: cells padded to their column, a tab behind each, a blank behind the header."""
     body = [list(r) for r in rows]
     shown = ([[h.upper() for h in head]] if header else []) + body
     if not shown:
         return ""
     widths = [max(len(r[i]) for r in shown) for i in range(len(head))]
-    if not body:
-        return "\t".join(h.upper() for h in head) + " \n"
-    lines = []
-    for number, row in enumerate(shown):
-        cells = "\t".join(c.ljust(w) for c, w in zip(row, widths, strict=True))
-        lines.append(f"{cells}\t" if number or not header else _head(cells, body, widths))
-    return "\n".join(lines) + "\n"
-
-
-def _head(cells: str, body: Sequence[Sequence[str]], widths: Sequence[int]) -> str:
-    return f"{cells}\t"
+    lines = ["\t".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in shown]
+    return "".join(f"{line} \n" if header and not i else f"{line}\t\n" for i, line in enumerate(lines))
 
 
 def short_hash(text: str) -> str:
@@ -187,4 +181,5 @@ def exported(obj: Mapping[str, Any]) -> Object:
     """An object as `flux export` prints it."""
     meta = obj["metadata"]
     kept = {k: meta[k] for k in ("name", "namespace", "labels", "annotations") if meta.get(k)}
-    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": kept, "spec": obj["spec"]}
+    spec = {k: go_duration(seconds(v)) if k in DURATIONS and isinstance(v, str) else v for k, v in obj["spec"].items() if (k, v) not in LEFT_OUT}
+    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": kept, "spec": spec}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 from typing import Any
 
 from lab.flux import kstatus
@@ -212,20 +213,20 @@ async def reconcile_receiver(call: Call) -> None:
     await _reconcile(found, KINDS["receiver"], call.args[0], found.namespace)
 
 
-async def _named(found: Client, kind: KindOf, *, missing: str) -> list[Object]:
-    """The objects that the call names, or --all; what is missing is said, and exits 0."""
+async def _named(found: Client, kind: KindOf, *, missing: str) -> AsyncIterator[Object]:
+    """The objects that the call names, or --all, one after another; what is missing is said, and exits 0."""
     call = found.call
     found.served(kind)
     if call.flags.get("all"):
-        return await found.list(kind)
-    out = []
+        for obj in await found.list(kind):
+            yield obj
+        return
     for name in call.args:
-        obj = await found.port.get(kind.gvr, name, found.namespace)
-        if obj is None:
+        live = await found.port.get(kind.gvr, name, found.namespace)
+        if live is None:
             found.failure(missing.format(kind=kind.kind, name=name, namespace=found.namespace))
         else:
-            out.append({"apiVersion": kind.api, "kind": kind.kind, **obj})
-    return out
+            yield {"apiVersion": kind.api, "kind": kind.kind, **live}
 
 
 def suspender(key: str) -> Any:
@@ -237,7 +238,7 @@ def suspender(key: str) -> Any:
             raise Fail(f"{kind.word} name is required")
         found = client(call)
         try:
-            for obj in await _named(found, kind, missing="{kind} {name} not found in {namespace} namespace"):
+            async for obj in _named(found, kind, missing="{kind} {name} not found in {namespace} namespace"):
                 found.action(f"suspending {kind.word} {name_of(obj)} in {found.namespace} namespace")
                 call.mutates()
                 await found.port.patch(kind.gvr, name_of(obj), {"spec": {"suspend": True}}, found.namespace)
@@ -259,9 +260,10 @@ def resumer(key: str) -> Any:
         if not call.args and not call.flags.get("all"):
             raise Fail(f"{kind.word} name is required")
         found = client(call)
+        objects: list[Object] = []
         try:
-            objects = await _named(found, kind, missing="{kind} object '{name}' not found in {namespace} namespace")
-            for obj in objects:
+            async for obj in _named(found, kind, missing="{kind} object '{name}' not found in {namespace} namespace"):
+                objects.append(obj)
                 found.action(f"resuming {kind.word} {name_of(obj)} in {found.namespace} namespace")
                 call.mutates()
                 await found.port.patch(kind.gvr, name_of(obj), {"spec": {"suspend": None}}, found.namespace)
