@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from lab.kube import builtin
+from lab.kube import builtin, conversion
 from lab.kube.errors import bad_request, wrong
 from lab.kube.registry import DATA, Resource, load_gz
 from lab.kube.schema import crd, gotypes, managed, patch, smd, structural
@@ -123,8 +123,15 @@ def _reader(group: str, version: str) -> smd.SchemaReader:
 def builtin_atom(api_version: str, kind: str) -> smd.Atom | None:
     """The typed schema of a built-in kind."""
     group, _, version = api_version.rpartition("/")
+    if (group, kind) == ("autoscaling", "Scale"):  # published where it is served, not with its own group
+        return _reader("apps", "v1").named("io.k8s.api.autoscaling.v1.Scale")
     name = schema_name(group, version, kind)
     return _reader(group, version).named(name) if name else None
+
+
+def scale_atom() -> smd.Atom:
+    """The typed schema of Scale, which stands in the documents of the groups that have it as a subresource."""
+    return _reader("apps", "v1").named("io.k8s.api.autoscaling.v1.Scale")
 
 
 class BuiltinModel(Model):
@@ -138,6 +145,8 @@ class BuiltinModel(Model):
         self.struct = struct
         self._prefix = self.prefix()
         self._identity = {"kind": resource.kind, "apiVersion": resource.api_version}
+        stored = conversion.STORED.get((resource.group, resource.plural))
+        self._stored = stored if stored != resource.api_version else None  # the form that it is stored in, if another
 
     def decode(self, body: Json) -> Decoded:
         notes = gotypes.Notes()
@@ -161,10 +170,19 @@ class BuiltinModel(Model):
 
     def load(self, stored: Stored) -> Json:
         obj = self._identity | stored.decode()
-        return builtin.convert(obj, self.resource.api_version) if self.resource.group == "autoscaling" else obj
+        if self._stored is None:
+            return obj
+        made = conversion.convert(obj | {"apiVersion": self._stored}, self.resource.api_version)
+        self.default(made)
+        return made
 
     def to_storage(self, obj: Json) -> Json:
-        return builtin.to_storage(obj) if self.resource.group == "autoscaling" else obj
+        return obj if self._stored is None else conversion.convert(obj, self._stored)
+
+    def fields(self, obj: Json) -> dict[str, str]:
+        if self.resource.kind != "Event":
+            return super().fields(obj)
+        return {name: value for name, value in builtin.event_fields(conversion.convert(obj, "v1")).items() if value}
 
     def empty(self) -> Json:
         made: Json = self.struct.zero()
@@ -173,6 +191,7 @@ class BuiltinModel(Model):
     def _typing(self, subresource: str) -> managed.Typing:
         resource = self.resource
         reset = reset_fields(self.strategy, subresource)
+        groups = ("", "events.k8s.io") if resource.kind == "Event" else (resource.group,)
 
         def after_apply(obj: Json) -> Json:
             notes = gotypes.Notes()
@@ -193,9 +212,9 @@ class BuiltinModel(Model):
             api_version=resource.api_version,
             kind=resource.kind,
             atom=lambda version: (
-                builtin_atom(version, resource.kind) if version.rpartition("/")[0] == resource.group else None
+                builtin_atom(version, resource.kind) if version.rpartition("/")[0] in groups else None
             ),
-            convert=builtin.convert,
+            convert=conversion.convert,
             empty=self.empty,
             ignored={resource.api_version: reset},
             subresource=subresource,
@@ -203,17 +222,22 @@ class BuiltinModel(Model):
         )
 
     def encode(self, stored: Stored) -> bytes:
-        if self.resource.group == "autoscaling":
+        if self._stored is not None:
             return json.dumps(self.load(stored), separators=(",", ":")).encode()
         return self._prefix + stored.raw[1:]
 
     def encode_item(self, stored: Stored) -> bytes:
-        if self.resource.group == "autoscaling":
+        if self._stored is not None:
             obj = self.load(stored)
             return json.dumps(
                 {k: v for k, v in obj.items() if k not in ("kind", "apiVersion")}, separators=(",", ":")
             ).encode()
         return stored.raw
+
+    @property
+    def converts(self) -> bool:
+        """Whether objects are stored in another form."""
+        return self._stored is not None
 
     def lookup(self) -> patch.Lookup:
         """Strategies of strategic merge."""

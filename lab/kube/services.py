@@ -135,7 +135,7 @@ class Allocator:
         """Fill in addresses and ports, in place. Raises ApiError."""
         spec = new.setdefault("spec", {})
         before = old["spec"] if old is not None else None
-        uid, name = new["metadata"].get("uid", ""), new["metadata"].get("name", "")
+        uid, name = (old or new)["metadata"].get("uid", ""), new["metadata"].get("name", "")
         if before is None:
             if spec.get("clusterIP") and not spec.get("clusterIPs"):
                 spec["clusterIPs"] = [spec["clusterIP"]]
