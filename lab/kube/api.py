@@ -488,7 +488,7 @@ class ApiServer:
 
     def _shared(self, model: Model, stored: Stored) -> bytes:
         """The encoded object, made once for all watchers of a version."""
-        if isinstance(model, BuiltinModel) and model.resource.group != "autoscaling":
+        if isinstance(model, BuiltinModel) and not model.converts:
             return model.encode(stored)
         key = (id(model), id(stored))
         found = self._encoded.get(key)

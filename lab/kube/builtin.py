@@ -1,4 +1,4 @@
-"""Strategies of the built-in resources, and the one conversion between built-in versions (autoscaling v1 and v2)."""
+"""Strategies of the built-in resources."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from lab.kube import defaults
+from lab.kube.conversion import convert
 from lab.kube.schema import crd, meta
 from lab.kube.schema.fieldset import FieldSet
 from lab.kube.strategies import GENERIC, Strategy
@@ -152,13 +153,8 @@ def strategy_of(group: str, plural: str) -> Strategy:
     return rules.complete(group, plural, strategy)
 
 
-def convert(obj: Json, api_version: str) -> Json:
-    """An object in another version of its group."""
-    if obj.get("apiVersion") == api_version:
-        return obj
-    return obj | {"apiVersion": api_version}
-
-
-def to_storage(obj: Json) -> Json:
-    """An object in the version that is stored."""
-    return obj
+def event_fields(event: Json) -> dict[str, str]:
+    """What field selectors can ask of an event (in its v1 form) in either of its groups."""
+    other = convert(event, "events.k8s.io/v1")
+    found = {name: read(event) for name, read in EVENT_FIELDS.items()}
+    return found | {name: value for name, read in EVENTS_V1_FIELDS.items() if (value := read(other))}

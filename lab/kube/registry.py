@@ -82,8 +82,8 @@ class Resource:
 
     @property
     def storage_key(self) -> tuple[str, str]:
-        """All versions of a resource share one place in the store."""
-        return (self.group, self.plural)
+        """All versions of a resource share one place in the store, and so do the events of both groups."""
+        return ("", "events") if self.group == "events.k8s.io" else (self.group, self.plural)
 
 
 def load_gz(name: str) -> Any:

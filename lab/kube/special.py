@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lab.kube import errors, gojson, listing, rbac, scale, selectors, writes
 from lab.kube.errors import ApiError, bad_request
-from lab.kube.models import BuiltinModel, Model
+from lab.kube.models import BuiltinModel, Model, scale_atom
 from lab.kube.rbac import Attributes, Authorizer
 from lab.kube.registry import Resource
 from lab.kube.rest import Call, DeleteOptions, Preconditions, stamp
@@ -490,8 +490,6 @@ SCALE_TYPING: Final = ("autoscaling", "v1", "Scale")
 
 
 def _scale_typing() -> managed.Typing:
-    from lab.kube.models import builtin_atom
-
     struct = gotypes.types().of_kind(*SCALE_TYPING)
     if struct is None:
         raise AssertionError("the type of Scale is missing")
@@ -499,7 +497,7 @@ def _scale_typing() -> managed.Typing:
     return managed.Typing(
         api_version=scale.VERSION,
         kind="Scale",
-        atom=lambda version: builtin_atom(scale.VERSION, "Scale") if version == scale.VERSION else None,
+        atom=lambda version: scale_atom() if version == scale.VERSION else None,
         convert=lambda obj, version: obj | {"apiVersion": version},
         empty=lambda: struct.zero() | identity,
         ignored={},
