@@ -79,18 +79,17 @@ def _scalar(value: Any) -> str:
         return "[]"
     if not isinstance(value, str):
         return str(value)
-    if value == "" or not isinstance(_resolved(value), str) or "\n" in value:
+    if value == "" or not _is_text(value) or "\n" in value:
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
     if PLAIN.fullmatch(value) and ": " not in value and " #" not in value and not value.endswith((":", " ")):
         return value
     return "'" + value.replace("'", "''") + "'"
 
 
-def _resolved(value: str) -> Any:
-    try:
-        return yaml.load(value, Loader=SafeLoader)
-    except yaml.YAMLError:
-        return value
+def _is_text(value: str) -> bool:
+    """Whether a plain scalar would be read back as text."""
+    resolvers = SafeLoader.yaml_implicit_resolvers
+    return not any(regexp.match(value) for first in (value[:1], None) for _, regexp in resolvers.get(first, ()))
 
 
 class _Sorted(yaml.SafeDumper):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lab.machines import Machine
     from lab.programs.call import Call
 
+QUICK = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # read at every call
 NODES_NOT_SET = "nodes are not set for the command: please use `--nodes` flag or configuration file to set the nodes to run the command against"
 
 
@@ -124,7 +125,7 @@ def load_config(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except OSError:
         return {"context": "", "contexts": {}}
-    config = yaml.safe_load(text) or {}
+    config = yaml.load(text, Loader=QUICK) or {}
     return {"context": config.get("context", ""), "contexts": config.get("contexts") or {}}
 
 
