@@ -20,6 +20,7 @@ EPOCH = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 RACE_FLOOR_WALL_SECONDS = 30.0  # design.md 8 "Time": no timer that races a client ends sooner
 TICK_SECONDS = 0.01  # wall, between two looks of a steady clock
 LONGEST_TICK_SECONDS = 0.03  # wall; what a look took longer does not count
+LEAST_SHARE = 0.1  # of wall time that counts however busy the loop is, so that every wait ends
 
 
 class Clock:
@@ -32,40 +33,50 @@ class Clock:
         self.epoch = epoch
         self.race_floor = RACE_FLOOR_WALL_SECONDS
         self._start = time.monotonic()
-        self._before = elapsed
+        self._before = self._shown = elapsed
+        self._worked = 0.0
         self._ticker: asyncio.TimerHandle | None = None
         self._held = 0
         self._released: list[Callable[[], None]] = []
 
     def seconds(self) -> float:
-        """Simulated seconds since the world began."""
-        return self._before + self._since() * self.speed
-
-    def _since(self) -> float:
-        """Wall seconds that count since `_start`; of a steady clock's pause no more than the longest tick."""
+        """Simulated seconds since the world began. Never goes back but by `set`."""
         passed = time.monotonic() - self._start
-        return passed if self._ticker is None else min(passed, LONGEST_TICK_SECONDS)
+        if self._ticker is None:
+            return self._before + passed * self.speed
+        self._shown = max(self._shown, self._before + min(passed, LONGEST_TICK_SECONDS) * self.speed)
+        return self._shown
 
     def keep_steady(self) -> None:
-        """From now on time stands still while the loop is starved: on a busy machine the world slows down as a whole, and
-        the time limits of simulated programs do not run out while nothing could happen."""
+        """From now on time passes while the loop waits, and stands (almost) still while it works or is starved.
+
+        So a slow or busy machine slows the world down as a whole, and the time limits of simulated programs do not run out
+        before what they wait for had its turn.
+        """
         if self._ticker is None:
-            self._tick()
+            self.set(self.seconds())
+            self._worked = time.thread_time()
+            self._ticker = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
     def stop_ticking(self) -> None:
         """Go back to plain wall time; the loop can end."""
         if self._ticker is not None:
             self._ticker.cancel()
-            self.set(self.seconds())
+            elapsed = self.seconds()
             self._ticker = None
+            self.set(elapsed)
 
     def _tick(self) -> None:
-        self.set(self.seconds())
+        now, worked = time.monotonic(), time.thread_time()
+        passed = min(now - self._start, LONGEST_TICK_SECONDS)
+        idle = max(passed - (worked - self._worked), passed * LEAST_SHARE)
+        self._before += idle * self.speed
+        self._start, self._worked = now, worked
         self._ticker = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
     def set(self, elapsed: float) -> None:
         """Go on from `elapsed` simulated seconds: a restored world's time. Timers that wait are not moved."""
-        self._before = elapsed
+        self._before = self._shown = elapsed
         self._start = time.monotonic()
 
     def now(self) -> datetime:

@@ -22,7 +22,8 @@ from lab.faults import Faults
 from lab.machines import Machine
 from lab.record import Record
 
-CALM_SECONDS = 60.0
+CALM_SECONDS = 90.0  # simulated; Flux looks at its repository every 60 s and at a dependency every 30 s
+CALM_WALL_SECONDS = 0.2
 
 
 @dataclass
@@ -95,13 +96,12 @@ class World:
         """Wait until nothing is under way. False where something still was after `limit` wall seconds."""
         loop = asyncio.get_running_loop()
         end = loop.time() + limit
-        # A controller's lag and a kubelet's retry are seconds of the world: so long nothing may stir.
-        needed = min(5.0, max(0.2, self.clock.wall(CALM_SECONDS)))
-        calm_since = loop.time()
-        while loop.time() - calm_since < needed:
+        # A controller's lag, a kubelet's retry and Flux' next look are times of the world: so long nothing may stir.
+        calm_since, looked_since = self.clock.seconds(), loop.time()
+        while self.clock.seconds() - calm_since < CALM_SECONDS or loop.time() - looked_since < CALM_WALL_SECONDS:
             if loop.time() > end:
                 return False
             await asyncio.sleep(0.02)
             if any(actor.busy() for actor in self.actors()):
-                calm_since = loop.time()
+                calm_since, looked_since = self.clock.seconds(), loop.time()
         return True

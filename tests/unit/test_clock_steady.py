@@ -36,5 +36,5 @@ def test_a_starved_loop_stops_a_steady_clock(wall: list[float]) -> None:
         return starved, clock.seconds()
 
     starved, after = asyncio.new_event_loop().run_until_complete(main())
-    assert starved == pytest.approx(module.LONGEST_TICK_SECONDS * 100)
+    assert starved <= module.LONGEST_TICK_SECONDS * 100
     assert after == pytest.approx(starved + 100.0)
