@@ -467,11 +467,12 @@ def judge_booted(nodes: tuple[Node, ...], answers: Answers) -> Verdict:
 
 
 def judge_not_foreign(nodes: tuple[Node, ...], answers: Answers) -> Verdict:
-    """No machine runs with other secrets. A silent one is nobody's yet."""
+    """No machine runs with other secrets. A silent one is nobody's yet. Not permanent: a node that changes between the two calls
+    looks foreign for a moment."""
     states = talosctl.states(nodes, answers)
     foreign = [name for name, state in states.items() if state is NodeState.FOREIGN]
     if foreign:
-        return unmet(f"configured with other secrets: {', '.join(foreign)}", permanent=True, foreign=True)
+        return unmet(f"configured with other secrets: {', '.join(foreign)}", foreign=True)
     unread = [name for name, state in states.items() if state is NodeState.UNREAD]
     if unread:
         return unknown(f"cannot be classed: {', '.join(unread)}")
@@ -500,8 +501,8 @@ def judge_applied(node: Node, version: str, schematic: str | None, answers: Answ
     state = talosctl.node_state(answers[0], answers[1])
     if state is NodeState.MAINTENANCE:
         return unmet(f"{node.name} is in maintenance mode")
-    if state is NodeState.FOREIGN:
-        return unmet(f"{node.name} is configured with other secrets", permanent=True, foreign=True)
+    if state is NodeState.FOREIGN:  # refused before by identity; here also what two calls see of a node that changes between them
+        return unknown(f"{node.name} answers like a machine with other secrets")
     if state is not NodeState.CONFIGURED:
         return unknown(f"{node.name} does not answer ({state.value})")
     return talosctl.judge_installed(node, version, schematic, answers[2:])

@@ -384,6 +384,8 @@ def judge_installed(node: Node, version: str, schematic: str | None, answers: An
     if found != version:
         wrong.append(f"it runs Talos {found}, wanted {version}")
     image = next((dig(e, "spec", "metadata", "version") for e in extensions if dig(e, "spec", "metadata", "name") == "schematic"), "none")
+    if schematic is not None and image == "none":
+        return unknown(f"{node.name} does not name its schematic yet")
     if schematic is not None and image != schematic:
         wrong.append(f"its image is of schematic {str(image)[:12]}, wanted {schematic[:12]}")
     if wrong:
