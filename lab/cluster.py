@@ -397,6 +397,7 @@ class LabCluster:
         for listener in self.on_up:
             listener()
         if not self.without_machines:
+            self.api.plugins.pod_security, self.api.plugins.pod_security_exempt = manifests.pod_security(self._first_document())
             await manifests.install(self.port, self._first_document(), self.spec)
 
     async def _ask_for_certificates(self) -> None:

@@ -80,6 +80,16 @@ def bootstrap_manifests(document: Object, spec: Cluster) -> list[tuple[str, Obje
     return found
 
 
+def pod_security(document: Object) -> tuple[dict[str, str], frozenset[str]]:
+    """The API server's Pod Security defaults, as namespace labels, and the namespaces that are exempt. Source: the config's admissionControl."""
+    for plugin in (document.get("apiServer") or {}).get("admissionControl") or ():
+        if plugin.get("name") == "PodSecurity":
+            config = plugin.get("configuration") or {}
+            defaults = {f"pod-security.kubernetes.io/{k}": str(v) for k, v in (config.get("defaults") or {}).items()}
+            return defaults, frozenset((config.get("exemptions") or {}).get("namespaces") or ())
+    return {}, frozenset()
+
+
 def _coredns(domain: str, addresses: list[str]) -> list[tuple[str, Object]]:
     labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta("coredns")}

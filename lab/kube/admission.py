@@ -26,6 +26,8 @@ class Plugins:
         self.store = store
         self._mutators, self._validators = mutators, validators
         self.after: list[Callable[[Call, Json | None, Json | None], None]] = []
+        self.pod_security: dict[str, str] = {}  # labels that hold where a namespace has none, as an admission configuration says
+        self.pod_security_exempt: frozenset[str] = frozenset()  # namespaces
 
     def mutate(self, call: Call, new: Json, old: Json | None) -> None:
         """Change a write, in place."""

@@ -179,13 +179,13 @@ def within_limits(plugins: Plugins, call: Call, new: Json | None, old: Json | No
 
 
 def secure(plugins: Plugins, call: Call, new: Json | None, old: Json | None) -> None:
-    """Pod Security Standards, by the labels of the namespace."""
-    if new is None or call.subresource or not call.namespace:
+    """Pod Security Standards, by the labels of the namespace and the cluster's defaults."""
+    if new is None or call.subresource or not call.namespace or call.namespace in plugins.pod_security_exempt:
         return
     namespace = plugins.get("", "namespaces", "", call.namespace)
     if namespace is None:
         return
-    labels = namespace["metadata"].get("labels") or {}
+    labels = {**plugins.pod_security, **(namespace["metadata"].get("labels") or {})}
     if not any(key.startswith(podsecurity.PREFIX) for key in labels):
         return
     verdict = podsecurity.judge(new, old, call.resource.kind, labels)

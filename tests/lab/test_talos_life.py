@@ -11,6 +11,7 @@ import pytest
 
 from lab import snapshot
 from lab.dump import dump, lines
+from lab.kube.port import KubeError
 from tests.lab_desk import Desk, voters
 
 THREE = ("infra-01", "infra-02", "infra-03")
@@ -210,5 +211,26 @@ def test_a_saved_world_goes_on_where_it_was(tmp_path: Path) -> None:
         await desk.world.start()
         assert await desk.world.quiet()
         assert lines(await dump(desk.world)) == before
+
+    play(tmp_path, scene)
+
+
+def test_talos_enforces_the_baseline_from_the_first_day(tmp_path: Path) -> None:
+    async def scene(desk: Desk) -> None:
+        await desk.form("infra-01")
+        port = desk.world.clusters["infra"].port
+
+        async def pod(namespace: str) -> None:
+            spec = {"hostNetwork": True, "containers": [{"name": "c", "image": "busybox"}]}
+            body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": namespace}, "spec": spec}
+            await port.create("v1/pods", body, namespace)
+
+        for name, labels in (("plain", {}), ("free", {"pod-security.kubernetes.io/enforce": "privileged"})):
+            body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+            await port.create("v1/namespaces", body)
+        with pytest.raises(KubeError, match='violates PodSecurity "baseline:latest"'):
+            await pod("plain")
+        await pod("free")
+        await pod("kube-system")
 
     play(tmp_path, scene)
