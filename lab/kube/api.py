@@ -297,6 +297,8 @@ class ApiServer:
 
     def _no_method(self, resource: Resource, target: Target) -> ApiError:
         if resource.crd is not None:
+            if target.verb in ("update", "patch") and not target.name:
+                return errors.bad_request("name must be provided")
             text = f"{target.verb} is not supported on resources of kind {errors.quote(resource.qualified)}"
             return errors.method_not_allowed(resource.group, resource.plural, text)
         return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})

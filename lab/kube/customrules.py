@@ -5,6 +5,7 @@ Source: k8s.io/apiextensions-apiserver/pkg/registry/customresource strategy.go, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from lab.kube import errors, names
@@ -31,14 +32,17 @@ def custom_strategy(definition: Json, version: str) -> Strategy:
     kind = definition["spec"]["names"]["kind"]
     paths = subresources.get("scale") or {}
 
-    def check(new: Json, old: Json | None, scaled: tuple[str, ...]) -> list[FieldError]:
+    def check(new: Json, old: Json | None, scaled: tuple[str, ...], *, status: bool = False) -> list[FieldError]:
         found: list[FieldError] = []
         judged = meta.validate(new["metadata"], namespaced, meta.subdomain) if old is None else []
         if old is not None:
             found += meta.validate_update(new["metadata"], old["metadata"])
         if new.get("kind") != kind:
             found.append(errors.wrong("kind", new.get("kind", ""), f"must be {kind}"))
-        found += structural.validate(new, schema, ABSENT if old is None else old)
+        if status:
+            found += _status(new, old, schema)
+        else:
+            found += structural.validate(new, schema, ABSENT if old is None else old)
         for key in scaled:
             found += _count(new, paths.get(key))
         found += _embedded(new, schema, "")
@@ -56,7 +60,7 @@ def custom_strategy(definition: Json, version: str) -> Strategy:
         return check(new, old, ("specReplicasPath", "statusReplicasPath"))
 
     def validate_status(new: Json, old: Json | None) -> list[FieldError]:
-        return check(new, old, ("statusReplicasPath",))
+        return check(new, old, ("statusReplicasPath",), status=True)
 
     def prepare(new: Json, old: Json | None, context: Context) -> None:
         if has_status and old is None:
@@ -75,6 +79,15 @@ def custom_strategy(definition: Json, version: str) -> Strategy:
         unknown_field="field label not supported: {label}",
         status_reset={"f:spec": {}},
     )
+
+
+def _status(new: Json, old: Json | None, schema: Any) -> list[FieldError]:
+    """Only the status, which the messages take for the whole."""
+    inner = (schema.get("properties") or {}).get("status")
+    if inner is None or "status" not in new:
+        return []
+    found = structural.validate(new["status"], inner, (old or {}).get("status", ABSENT))
+    return [replace(one, field=f"status.{one.field}" if one.field not in ("", "<nil>") else "status") for one in found]
 
 
 def _finalizers(new: Json, old: Json | None) -> list[str]:

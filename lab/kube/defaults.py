@@ -340,8 +340,12 @@ def namespace(obj: Json) -> None:
 
 
 def node(obj: Json) -> None:
-    """v1 Node."""
-    status = obj["status"]
+    """v1 Node; podCIDR is the first of podCIDRs."""
+    spec, status = obj["spec"], obj["status"]
+    if spec.get("podCIDR") and not spec.get("podCIDRs"):
+        spec["podCIDRs"] = [spec["podCIDR"]]
+    elif spec.get("podCIDRs"):
+        spec["podCIDR"] = spec["podCIDRs"][0]
     if status.get("allocatable") is None and status.get("capacity") is not None:
         status["allocatable"] = dict(status["capacity"])
     for key in ("capacity", "allocatable"):

@@ -89,15 +89,18 @@ def _scopes_match(quota: Json, resource: Resource, obj: Json) -> bool:
 def _scope(term: Json, spec: Json) -> bool:
     name = term.get("scopeName")
     if name in ("Terminating", "NotTerminating"):
-        return (spec.get("activeDeadlineSeconds") is not None) == (name == "Terminating")
+        limited = spec.get("activeDeadlineSeconds") is not None
+        return bool(limited == (name == "Terminating"))
     if name in ("BestEffort", "NotBestEffort"):
-        return (quality(spec) == "BestEffort") == (name == "BestEffort")
+        free = quality(spec) == "BestEffort"
+        return bool(free == (name == "BestEffort"))
     if name != "PriorityClass":
         return False
     held, operator = spec.get("priorityClassName", ""), term.get("operator")
     if operator in ("Exists", "DoesNotExist"):
         return bool(held) == (operator == "Exists")
-    return (held in (term.get("values") or ())) == (operator == "In")
+    listed = held in (term.get("values") or ())
+    return bool(listed == (operator == "In"))
 
 
 def used(store: Store, namespace: str, quota: Json, resources: Iterable[Resource]) -> Usage:

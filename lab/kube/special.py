@@ -224,6 +224,15 @@ def returns_deleted(resource: Resource) -> bool:
         "resourcequotas",
         "persistentvolumes",
         "persistentvolumeclaims",
+        "storageclasses.storage.k8s.io",
+        "csidrivers.storage.k8s.io",
+        "csinodes.storage.k8s.io",
+        "volumeattachments.storage.k8s.io",
+        "volumeattributesclasses.storage.k8s.io",
+        "deviceclasses.resource.k8s.io",
+        "resourceclaims.resource.k8s.io",
+        "resourceclaimtemplates.resource.k8s.io",
+        "resourceslices.resource.k8s.io",
     )
 
 
@@ -579,7 +588,7 @@ def _change_scale(server: ApiServer, call: Call, model: Model, change: Callable[
             raise bad_request(
                 f"the name of the object ({new_scale['metadata'].get('name', '')}) does not match the name on the URL ({call.name})"
             )
-        found = scale.validate(new_scale)
+        found = scale.validate(new_scale) if model.resource.crd is None else []
         if found:
             raise errors.invalid("autoscaling", "Scale", call.name, found)
         new = copy.deepcopy(old)

@@ -344,10 +344,11 @@ def _number(text: str, name: str) -> int | str:
 def _range_complaint(text: str, name: str, low: int, high: int) -> str:
     """Source: robfig/cron getRange."""
     ranges = text.split("/")
+    start: int | str
+    end: int | str
     ends = ranges[0].split("-")
     if ends[0] in ("*", "?"):
-        start: int | str = low
-        end: int | str = high
+        start, end = low, high
     else:
         start = _number(ends[0], name)
         if isinstance(start, str):
@@ -366,6 +367,8 @@ def _range_complaint(text: str, name: str, low: int, high: int) -> str:
             return step
         if len(ends) == 1 and ends[0] not in ("*", "?"):
             end = high
+    if isinstance(start, str) or isinstance(end, str):
+        raise AssertionError("complaints were answered above")
     if start < low:
         return f"beginning of range ({start}) below minimum ({low}): {text}"
     if end > high:

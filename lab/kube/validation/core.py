@@ -103,6 +103,17 @@ def _go_complaint(raw: bytes, error: ValueError) -> str:
     return f"invalid character '{char}' looking for beginning of value"
 
 
+def secret_warnings(new: Json, old: Json | None) -> list[str]:
+    """A certificate that is none. Source: registry/core/secret/strategy.go warningsForSecret."""
+    data = new.get("data") or {}
+    if new.get("type") != "kubernetes.io/tls":
+        return []
+    for key, words in (("tls.crt", "certificate"), ("tls.key", "key")):
+        if b"-----BEGIN " not in _decoded(data.get(key, "")):
+            return [f"tls: failed to find any PEM data in {words} input"]
+    return []
+
+
 def config_map_update(new: Json, old: Json) -> Errors:
     """What an update asks first."""
     return _frozen(new, old, ("data", "binaryData"))
@@ -215,14 +226,13 @@ def finalizer(name: str, field: str) -> Errors:
 
 # -------------------------------------------------------------------------------------------------------------- quotas
 def _scope_fits(scope: str, resource: str) -> bool:
-    if resource not in common.QUOTA_RESOURCES:
+    if resource not in common.QUOTA_RESOURCES or scope not in SCOPES:
         return True
     if scope in ("BestEffort",):
         return resource == "pods"
     if scope == "VolumeAttributesClass":
         return resource in ("persistentvolumeclaims", "requests.storage")
-    compute = resource in COMPUTE or resource.endswith("ephemeral-storage")
-    return compute
+    return resource in COMPUTE or resource.endswith("ephemeral-storage")
 
 
 def _conflicts(scopes: list[str], shown: Any, field: str) -> Errors:

@@ -1247,3 +1247,12 @@ def quality(spec: Json) -> str:
     if not asked:
         return "BestEffort"
     return "Guaranteed" if guaranteed else "Burstable"
+
+
+def warnings(spec: Json, field: str) -> list[str]:
+    """What is allowed but hardly meant. Source: k8s.io/kubernetes/pkg/api/pod warnings.go."""
+    return [
+        f"{field}.topologySpreadConstraints[{place}].labelSelector: a null labelSelector results in matching no pod"
+        for place, one in enumerate(spec.get("topologySpreadConstraints") or ())
+        if one.get("labelSelector") is None
+    ]

@@ -19,6 +19,7 @@ from lab.kube.validation import batch, core, definitions, others, pods, services
 Json = dict[str, Any]
 Check = Callable[[Json, Json | None], list[FieldError]]
 First = Callable[[Json, Json], list[FieldError]]
+Warn = Callable[[Json, Json | None], list[str]]
 Prepare = Callable[[Json, Json | None, Context], None]
 STATUS_KEPT: Final = {("", "nodes"), ("networking.k8s.io", "servicecidrs")}
 
@@ -33,6 +34,10 @@ def _nothing_first(new: Json, old: Json) -> list[FieldError]:
 
 def _no_preparation(new: Json, old: Json | None, context: Context) -> None:
     return None
+
+
+def _no_warnings(new: Json, old: Json | None) -> list[str]:
+    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Rules:
     status_order: str = "U"
     prepare: Prepare = _no_preparation
     prepare_status: Prepare = _no_preparation
+    warn: Warn = _no_warnings
     names: meta.NameCheck | None = None
 
 
@@ -171,17 +177,22 @@ def _definition(new: Json, old: Json | None, context: Context) -> None:
     status["storedVersions"] = stored
 
 
+def _template_warnings(new: Json, old: Json | None) -> list[str]:
+    template = new["spec"].get("template") or {}
+    return pods.warnings(template.get("spec") or {}, "spec.template.spec")
+
+
 def _named_definition(new: Json, old: Json | None) -> list[FieldError]:
     return (definitions.name_complaints(new) if old is None else []) + definitions.definition(new, old)
 
 
 TABLE: Final[dict[tuple[str, str], Rules]] = {
     ("", "configmaps"): Rules(core.config_map, "UOF", update=core.config_map_update),
-    ("", "secrets"): Rules(core.secret, "UOF", update=core.secret_update),
+    ("", "secrets"): Rules(core.secret, "UOF", update=core.secret_update, warn=core.secret_warnings),
     ("", "serviceaccounts"): Rules(order="UF"),
     ("", "namespaces"): Rules(core.namespace, "FU", prepare=_namespace),
     ("", "nodes"): Rules(core.node, "FUC", status=core.node),
-    ("", "pods"): Rules(pods.pod, "UC", status=pods.pod_status, prepare=_pod),
+    ("", "pods"): Rules(pods.pod, "UC", status=pods.pod_status, prepare=_pod, warn=lambda new, old: pods.warnings(new.get("spec") or {}, "spec")),
     ("", "services"): Rules(services.service, "UOF", update=services.upgrade, status=services.status, prepare=_service),
     ("", "endpoints"): Rules(services.endpoints, "UMC"),
     ("", "limitranges"): Rules(core.limit_range, "F"),
@@ -189,13 +200,13 @@ TABLE: Final[dict[tuple[str, str], Rules]] = {
     ("", "persistentvolumes"): Rules(storage.volume, "FMC", prepare=_volume, prepare_status=_volume_status),
     ("", "persistentvolumeclaims"): Rules(storage.claim, "FUMC", status=storage.claim_status, prepare=_claim),
     ("", "podtemplates"): Rules(workloads.pod_template, "UF"),
-    ("", "replicationcontrollers"): Rules(workloads.replication_controller, "FUC", status=workloads.replica_set_status),
-    ("apps", "deployments"): Rules(workloads.deployment, "UC", status=workloads.deployment_status),
-    ("apps", "replicasets"): Rules(workloads.replica_set, "FUC", status=workloads.replica_set_status),
-    ("apps", "daemonsets"): Rules(workloads.daemon_set, "FUC", status=workloads.daemon_set_status, prepare=_daemon_set),
-    ("apps", "statefulsets"): Rules(workloads.stateful_set, "UC", status=workloads.stateful_set_status, names=meta.label),
+    ("", "replicationcontrollers"): Rules(workloads.replication_controller, "FUC", status=workloads.replica_set_status, warn=_template_warnings),
+    ("apps", "deployments"): Rules(workloads.deployment, "UC", status=workloads.deployment_status, warn=_template_warnings),
+    ("apps", "replicasets"): Rules(workloads.replica_set, "FUC", status=workloads.replica_set_status, warn=_template_warnings),
+    ("apps", "daemonsets"): Rules(workloads.daemon_set, "FUC", status=workloads.daemon_set_status, prepare=_daemon_set, warn=_template_warnings),
+    ("apps", "statefulsets"): Rules(workloads.stateful_set, "UC", status=workloads.stateful_set_status, names=meta.label, warn=_template_warnings),
     ("apps", "controllerrevisions"): Rules(workloads.controller_revision, "UMC"),
-    ("batch", "jobs"): Rules(batch.job, "FUC", prepare=_job),
+    ("batch", "jobs"): Rules(batch.job, "FUC", prepare=_job, warn=_template_warnings),
     ("batch", "cronjobs"): Rules(batch.cron_job, "UC", status_order=""),
     ("autoscaling", "horizontalpodautoscalers"): Rules(others.autoscaler, "UC"),
     ("policy", "poddisruptionbudgets"): Rules(others.budget, "C", core=False, status=others.budget_status, status_order=""),
@@ -256,4 +267,5 @@ def complete(group: str, plural: str, strategy: Strategy) -> Strategy:
         validate_status=validate_status,
         prepare=_prepared(key, strategy, (strategy.prepare, rules.prepare)),
         prepare_status=rules.prepare_status,
+        warn=rules.warn,
     )
