@@ -157,7 +157,7 @@ class MaskedStream:
         return self._masker.mask(line)
 
 
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # each alone: a sequence without its first sign is only text
 
 
 def inert(text: str) -> str:

@@ -57,10 +57,11 @@ def resume(shared: Shared, yes: bool, confirmed: tuple[str, ...], form: str) -> 
 def _saved(path: Path | None) -> Plan | None:
     if path is None:
         return None
-    from orchestrator.engine.plan import Plan
+    from orchestrator.engine.plan import MOST_CHARACTERS, Plan
 
     try:
-        return Plan.parse(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            return Plan.parse(file.read(MOST_CHARACTERS + 1))  # one more than it takes: a larger file is refused, not held
     except FileNotFoundError:
         raise UsageError(f"there is no saved plan {path}", hint=f"bootstrap plan --out {path}") from None
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.engine.graph import Graph
 from orchestrator.engine.transitions import PHASES, RUNS, STEPS, PhaseState, RunState, StepState, after
+from orchestrator.model.errors import StateError
 from orchestrator.model.ports import Child
 
 Record = Mapping[str, Any]
@@ -116,10 +117,16 @@ class View:
     run: str | None = None  # the last one
 
     def apply(self, record: Record) -> None:
-        """Take one more record in. Raises StateError for one that cannot follow what was there."""
+        """Take one more record in. Raises StateError for one that cannot follow what was there, or does not hold what its kind holds."""
         self.count = record["seq"]
         self.head = record["hash"]
-        kind: str = record["kind"]
+        try:
+            self._take(record["kind"], record)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            hint = "bootstrap history --verify; see the operator's guide, a journal that is refused"
+            raise StateError(f"record {self.count} of the journal does not hold what a {record['kind']} holds ({type(error).__name__})", hint=hint) from error
+
+    def _take(self, kind: str, record: Record) -> None:
         if kind in _OF_STEPS:
             self._step(kind, record)
         elif kind in _OF_PHASES:

@@ -18,7 +18,7 @@ GLOBAL_AS = "set routing-options autonomous-system "
 
 def spelled(line: str) -> str:
     """One spelling: single blanks, no quotes around a plain word, no comment."""
-    bare = re.sub(r"\s*##.*$", "", line.strip())
+    bare = line.partition("##")[0].strip()
     return re.sub(r'"([\w./:-]+)"', r"\1", " ".join(bare.split()))
 
 
@@ -63,7 +63,7 @@ def to_send(change: JunosChange, text: str) -> tuple[str, ...]:
 
 def newest_commit(text: str) -> str:
     """Entry 0 of `show system commit`, with its comment. History keeps its words: `commit confirmed` in an older entry says nothing."""
-    return re.split(r"^\s*1\s", text, maxsplit=1, flags=re.MULTILINE)[0]
+    return re.split(r"^[ \t]*1\s", text, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def awaits_confirmation(text: str) -> bool:
