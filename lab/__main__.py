@@ -82,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("fault", fault, "add faults to a running lab, or lift them")
     sub.add_argument("--add", default="", help="a world file")
     sub.add_argument("--lift", default=None, help="the name of one, or all")
+    sub = commands.add_parser("catalogue", help="the named faults, as JSON", description="The named faults, as JSON.")
+    sub.set_defaults(run=catalogue, dir=".")
     sub = command("power", power, "switch a machine on or off")
     sub.add_argument("node")
     sub.add_argument("state", choices=("on", "off"))
@@ -262,6 +264,14 @@ def fault(options: argparse.Namespace) -> int:
 
         document = yaml.safe_load(Path(options.add).read_text(encoding="utf-8"))
         print(json.dumps(_ask(options.dir, "faults", json.dumps(document))))
+    return 0
+
+
+def catalogue(_options: argparse.Namespace) -> int:
+    """Print the named faults, in the order of the plan."""
+    from lab.catalogue import load
+
+    print(json.dumps([entry.to_json() for entry in load()]))
     return 0
 
 

@@ -393,6 +393,8 @@ class LabCluster:
             self.controllers.append(Signer(self.port, self.clock, self.informers, self.ca, seed=self.seed))
             for extra in self.extras:
                 self.controllers += extra(self)
+        for controller in self.controllers:
+            controller.fault = self._controller_fault
         await start_all(self.controllers)
         for listener in self.on_up:
             listener()
@@ -480,6 +482,12 @@ class LabCluster:
         return self.world.faults.find(
             Happening(f"api:{self.cluster_name}", req.method, object=req.path, cluster=self.cluster_name)
         )
+
+    def _controller_fault(self, controller: str, key: str) -> Effect | None:
+        if not self.world.faults.rules:
+            return None
+        actor = f"controller:{self.cluster_name}"
+        return self.world.faults.find(Happening(actor, controller, object=key, cluster=self.cluster_name))
 
     def _api_fault(self, req: Req) -> Fault | None:
         if not self.world.faults.rules:

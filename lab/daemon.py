@@ -106,6 +106,7 @@ class Daemon:
             git_hosts=world.git.known_hosts(),
         )
         world.vaults.update(placed.vaults)
+        world.printed = placed.printed
         self._shims()
         cache = folder / "cache"
         variables = {
@@ -138,7 +139,7 @@ class Daemon:
         shim = folder / ".shim"
         shim.write_bytes(Path(__file__).with_name("shim.sh").read_bytes())
         shim.chmod(0o755)
-        for tool in TOOLS:
+        for tool in (*TOOLS, *sorted(self.world.stand_ins)):
             link = folder / tool
             if not link.is_symlink():
                 link.symlink_to(".shim")
@@ -220,13 +221,23 @@ class Daemon:
         return True
 
     async def _faults(self, words: list[str]) -> Any:
-        rules, _ = parse_faults(json.loads(words[0]))
+        rules, conditions = parse_faults(json.loads(words[0]))
         for rule in rules:
             self.world.faults.add(rule)
+        for condition in conditions:
+            self.world.faults.conditions.append(condition)
+            if condition.node in self.world.machines:
+                self.world.machines[condition.node].begin(condition)
         return self.world.faults.hits()
 
     async def _lift(self, words: list[str]) -> Any:
-        self.world.faults.lift(words[0] if words else "")
+        faults = self.world.faults
+        faults.lift(words[0] if words else "")
+        if not any(words):
+            for condition in faults.conditions:
+                if condition.node in self.world.machines:
+                    self.world.machines[condition.node].mend(condition)
+            faults.conditions.clear()
         return True
 
     async def _quiet(self, _words: list[str]) -> Any:

@@ -233,6 +233,16 @@ class Machine:
             self.state.powered = False
             self.state.stage = "off"
 
+    def mend(self, condition: Condition) -> None:
+        """What an operator does about such a condition: wipe the disk, set the clock, switch the machine on."""
+        for disk in self.disks:
+            if condition.disk and condition.disk in (disk.serial, disk.name) and disk.name != self.state.system_disk:
+                disk.wipe()
+        if condition.clock_skew:
+            self.state.skew = 0.0
+        if condition.absent:
+            self.power(True)
+
     # --- what others ask -------------------------------------------------------------------------------------------
 
     @property

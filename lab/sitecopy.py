@@ -5,6 +5,7 @@ The secrets that the site refers to and that are not the product's to make are p
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from inventory.model import Site
 from inventory.references import SecretRef
 
 POLL_SECONDS = 0.1
+NEVER_PLAYED = frozenset({"sh", "bash", "dash", "zsh", "env", "cat", "base64", "git", "ssh", "python3", "python"})
+"""Programs of `exec:` references that a stand-in would break for everybody else: the real ones run."""
 SCALE = 0.1  # deadlines of the orchestrator are wall time: a lab at its usual speed needs less than a tenth of them
 
 
@@ -35,10 +38,12 @@ class Credentials:
 
 @dataclass(slots=True)
 class Placed:
-    """What the copy needs besides its file: variables for DIR/env, and items of the simulated 1Password."""
+    """What the copy needs besides its file: variables for DIR/env, items of the simulated 1Password, and what the programs of
+    `exec:` references print (argv -> secret)."""
 
     env: dict[str, str] = field(default_factory=dict)
     vaults: dict[str, str] = field(default_factory=dict)
+    printed: dict[tuple[str, ...], str] = field(default_factory=dict)
 
 
 def addresses(
@@ -88,6 +93,8 @@ def place(site: Site, folder: Path, have: Credentials, *, gateway_hosts: str, gi
         put(site.gateway.password, have.gateway_password)
         put(site.gateway.private_key, have.gateway_key)
         put(site.gateway.known_hosts, gateway_hosts)
+        if site.gateway.bgp_password is not None and site.gateway.bgp_password.scheme in ("env", "exec"):
+            put(site.gateway.bgp_password, hashlib.sha256(f"bgp {have.gateway_password}".encode()).hexdigest()[:20])
     put(site.git.token, have.git_token)
     put(site.git.private_key, have.git_key)
     put(site.git.known_hosts, git_hosts)
@@ -102,6 +109,9 @@ def _put(reference: SecretRef, value: str, folder: Path, placed: Placed) -> None
         placed.env[reference.rest] = value
     elif reference.scheme == "op":
         placed.vaults[str(reference)] = value
+    elif reference.scheme == "exec":
+        if reference.argv[0] not in NEVER_PLAYED:
+            placed.printed[reference.argv] = value
     elif reference.scheme == "file":
         path = folder / reference.rest
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -45,6 +45,12 @@ class World:
     s3: Any = None  # lab.s3.S3Store
     bgp: Any = None  # lab.bgp.BgpFabric
     vaults: dict[str, str] = field(default_factory=dict)  # op://... -> value
+    printed: dict[tuple[str, ...], str] = field(default_factory=dict)  # argv of an exec: reference -> what it prints
+
+    @property
+    def stand_ins(self) -> frozenset[str]:
+        """Names of the programs that are played for `exec:` references."""
+        return frozenset(argv[0] for argv in self.printed)
     extra: list[Actor] = field(default_factory=list)
 
     def actors(self) -> list[Actor]:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from lab.clock import Clock
+from lab.faults import Effect
 from lab.kube.port import KubeError, KubePort
 from lab.kube.registry import builtin_resources
 
@@ -32,6 +33,7 @@ Keys = Callable[[Object], Iterable[str]]
 LOG = logging.getLogger("lab.ctl")
 LAG = (0.3, 1.0)  # simulated seconds that a controller is late (lab.md section 3)
 BACKOFF_FIRST = 0.5
+STUCK_SECONDS = 30.0  # simulated, between two looks of a controller that a fault has stopped
 BACKOFF_LIMIT = 60.0  # simulated seconds; client-go's limiter ends at 1000 s, too long for a rehearsal
 RELIST_LIMIT = 15.0  # simulated seconds, also between looks at a kind that is not served yet
 TOMBSTONES = 1024
@@ -461,6 +463,7 @@ class Controller(ABC):
         self.informers = informers or Informers(port, clock)
         self.events = EventRecorder(port, clock, self.component)
         self.crashes: list[str] = []
+        self.fault: Callable[[str, str], Effect | None] | None = None  # (controller, key) -> what a world file scripts for it
         self._random = random.Random(f"{self.name}/{seed}")
         self._timers: dict[str, tuple[float, asyncio.TimerHandle]] = {}
         self._ready: OrderedDict[str, None] = OrderedDict()
@@ -572,6 +575,14 @@ class Controller(ABC):
                 self.enqueue(key, again)
 
     async def _attempt(self, key: str) -> float | None:
+        effect = self.fault(self.name, key) if self.fault is not None else None
+        if effect is not None:
+            if effect.stop:
+                return STUCK_SECONDS
+            if effect.fail:
+                LOG.info("%s %s: %s", self.name, key, effect.fail)
+                return BACKOFF_FIRST + effect.latency
+            await self.clock.sleep(effect.latency)
         try:
             again = await self.reconcile(key)
         except (KubeError, OSError) as error:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 from lab.faults import Effect, Happening
-from lab.programs import cobra
+from lab.programs import cobra, standin
 
 if TYPE_CHECKING:
     from lab.programs.call import Call
@@ -51,6 +51,8 @@ async def run(call: Call) -> int:
 
 
 async def _run(tool: str, call: Call) -> int:
+    if tool in call.world.stand_ins:
+        return standin.run(call)
     if tool not in UNPARSED:
         parsed = cobra.parse(tool, call.argv)
         if isinstance(parsed, cobra.Refusal):
