@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from lab.kube import errors
-from lab.kube.errors import ApiError
 from lab.kube.rest import Call
 from lab.kube.store import Store
 
@@ -26,7 +25,9 @@ class Plugins:
         self.store = store
         self._mutators, self._validators = mutators, validators
         self.after: list[Callable[[Call, Json | None, Json | None], None]] = []
-        self.pod_security: dict[str, str] = {}  # labels that hold where a namespace has none, as an admission configuration says
+        self.pod_security: dict[
+            str, str
+        ] = {}  # labels that hold where a namespace has none, as an admission configuration says
         self.pod_security_exempt: frozenset[str] = frozenset()  # namespaces
 
     def mutate(self, call: Call, new: Json, old: Json | None) -> None:
@@ -83,6 +84,3 @@ def lifecycle(plugins: Plugins, call: Call, new: Json | None, old: Json | None) 
             }
         ]
         raise error
-
-
-__all__ = ["ApiError", "Plugins"]

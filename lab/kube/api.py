@@ -5,7 +5,6 @@ Order of the real server's filters: authentication, impersonation, authorization
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -19,16 +18,16 @@ from lab.kube import builtin, discovery, errors, gojson, listing, scale, special
 from lab.kube.admission import Plugins
 from lab.kube.bootstrap import fill_empty
 from lab.kube.custom import Definitions
-from lab.kube.errors import ApiError, bad_request
+from lab.kube.errors import ApiError
 from lab.kube.local import LocalPort
-from lab.kube.models import BuiltinModel, CustomModel, Model
+from lab.kube.models import BuiltinModel, Model
 from lab.kube.negotiation import Wanted, negotiate
 from lab.kube.plugins import MUTATORS, VALIDATORS
 from lab.kube.rbac import Attributes, Authorizer, refusal
 from lab.kube.registry import Registry, Resource
 from lab.kube.rest import Call, DeleteOptions, Preconditions, Rest
 from lab.kube.services import Addresses, Allocator
-from lab.kube.store import Event, Key, Store, Stored
+from lab.kube.store import Store, Stored
 from lab.kube.tokens import Tokens
 from lab.kube.wire import ConnectionCutError, Fault, Req, RequestRecord, Resp, Stream, Upgrade, User
 
@@ -280,20 +279,11 @@ class ApiServer:
             namespace = ""
         if bool(namespace) and not resource.namespaced:
             return not_served()
-        if (
-            not namespace
-            and resource.namespaced
-            and target.verb not in ("list", "watch")
-            and not self._anywhere(target)
-        ):
+        if not namespace and resource.namespaced and target.verb not in ("list", "watch"):
             if target.name:
                 return not_served()
-            raise errors.method_not_allowed("", "") if False else self._no_method(resource, target)
+            raise self._no_method(resource, target)
         return await self._resource(req, user, target, resource, namespace, warnings, fault)
-
-    @staticmethod
-    def _anywhere(target: Target) -> bool:
-        return False
 
     def _no_method(self, resource: Resource, target: Target) -> ApiError:
         if resource.crd is not None:
@@ -434,9 +424,7 @@ class ApiServer:
     def _table(self, req: Req, model: Model, objs: list[Json], metadata: Json) -> Resp:
         from lab.kube import tables
 
-        made = tables.render(
-            self.registry, model.resource, objs, req.query, metadata, now=self.clock.now()
-        )
+        made = tables.render(self.registry, model.resource, objs, req.query, metadata, now=self.clock.now())
         return Resp(200, gojson.dumps(made), dict(JSON_HEADERS))
 
     def _watch(
@@ -641,6 +629,3 @@ def not_served() -> Resp:
 def method_not_allowed() -> Resp:
     """405 of a path that is only read."""
     return refuse(errors.method_not_allowed("", ""))
-
-
-__all__ = ["ApiServer", "CustomModel", "Event", "Key", "asyncio", "bad_request"]

@@ -98,7 +98,9 @@ def _finalizers(new: Json, old: Json | None) -> list[str]:
         if name in known or name in meta.STANDARD_FINALIZERS or "/" in name:
             continue
         how = "including a path (/) " if "." in name else ""
-        found.append(f"metadata.finalizers: {errors.quote(name)}: prefer a domain-qualified finalizer name {how}{ELSEWHERE}")
+        found.append(
+            f"metadata.finalizers: {errors.quote(name)}: prefer a domain-qualified finalizer name {how}{ELSEWHERE}"
+        )
     return found
 
 
@@ -113,7 +115,9 @@ def _count(obj: Json, path: str | None) -> list[FieldError]:
     if value is None:
         return []
     if isinstance(value, bool) or not isinstance(value, int):
-        sort = {str: "string", bool: "bool", float: "float64", dict: "map[string]interface {}"}.get(type(value), "[]interface {}")
+        sort = {str: "string", bool: "bool", float: "float64", dict: "map[string]interface {}"}.get(
+            type(value), "[]interface {}"
+        )
         shown = value if isinstance(value, str) else errors.dump(value)
         return [errors.wrong(path, 0, f"{path} accessor error: {shown} is of the type {sort}, expected int64")]
     if value < 0:

@@ -275,7 +275,10 @@ def cron_job(obj: Json) -> None:
 UP: Final = {
     "stabilizationWindowSeconds": 0,
     "selectPolicy": "Max",
-    "policies": [{"type": "Pods", "value": 4, "periodSeconds": 15}, {"type": "Percent", "value": 100, "periodSeconds": 15}],
+    "policies": [
+        {"type": "Pods", "value": 4, "periodSeconds": 15},
+        {"type": "Percent", "value": 100, "periodSeconds": 15},
+    ],
 }
 DOWN: Final = {"selectPolicy": "Max", "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}
 
@@ -386,7 +389,11 @@ def limit_range(obj: Json) -> None:
     for item in (obj.get("spec") or {}).get("limits") or ():
         if item.get("type") == "Container":
             default, request = dict(item.get("default") or {}), dict(item.get("defaultRequest") or {})
-            for source, target in ((item.get("max") or {}, default), (default, request), (item.get("min") or {}, request)):
+            for source, target in (
+                (item.get("max") or {}, default),
+                (default, request),
+                (item.get("min") or {}, request),
+            ):
                 for name, amount in source.items():
                     target.setdefault(name, amount)
             for key, value in (("default", default), ("defaultRequest", request)):
@@ -429,7 +436,14 @@ def storage_class(obj: Json) -> None:
 def csi_driver(obj: Json) -> None:
     """storage.k8s.io/v1 CSIDriver."""
     spec = obj["spec"]
-    _set(spec, attachRequired=True, podInfoOnMount=False, storageCapacity=False, requiresRepublish=False, seLinuxMount=False)
+    _set(
+        spec,
+        attachRequired=True,
+        podInfoOnMount=False,
+        storageCapacity=False,
+        requiresRepublish=False,
+        seLinuxMount=False,
+    )
     _set(spec, fsGroupPolicy="ReadWriteOnceWithFSType")
     if not spec.get("volumeLifecycleModes"):
         spec["volumeLifecycleModes"] = ["Persistent"]

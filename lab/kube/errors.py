@@ -66,9 +66,7 @@ def bad_request(message: str) -> ApiError:
 
 def not_found(group: str, plural: str, name: str) -> ApiError:
     """404 of an object."""
-    return ApiError(
-        404, "NotFound", f"{qualified(group, plural)} {quote(name)} not found", about(group, plural, name)
-    )
+    return ApiError(404, "NotFound", f"{qualified(group, plural)} {quote(name)} not found", about(group, plural, name))
 
 
 def already_exists(group: str, plural: str, name: str) -> ApiError:
@@ -233,7 +231,17 @@ def invalid(group: str, kind: str, name: str, found: Sequence[FieldError]) -> Ap
 
 
 _PLAIN = re.compile(r"[ !#-\[\]-~]*")
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
+_ESCAPES = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\n": "\\n",
+    "\t": "\\t",
+    "\r": "\\r",
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\v": "\\v",
+}
 
 
 def quote(text: str) -> str:

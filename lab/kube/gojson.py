@@ -112,7 +112,11 @@ def _plain(value: Any) -> Any:
 
 
 def _key(key: Any) -> str:
-    return {True: "true", False: "false", None: "null"}.get(key, str(key)) if not isinstance(key, int | float) or isinstance(key, bool) else str(key)
+    return (
+        {True: "true", False: "false", None: "null"}.get(key, str(key))
+        if not isinstance(key, int | float) or isinstance(key, bool)
+        else str(key)
+    )
 
 
 # ---------------------------------------------------------------------------------------- Go's scanner, for its errors

@@ -211,9 +211,7 @@ class BuiltinModel(Model):
         return managed.Typing(
             api_version=resource.api_version,
             kind=resource.kind,
-            atom=lambda version: (
-                builtin_atom(version, resource.kind) if version.rpartition("/")[0] in groups else None
-            ),
+            atom=lambda version: builtin_atom(version, resource.kind) if version.rpartition("/")[0] in groups else None,
             convert=conversion.convert,
             empty=self.empty,
             ignored={resource.api_version: reset},
@@ -362,7 +360,7 @@ class CustomModel(Model):
             atom=lambda version: self._atom(version.rpartition("/")[2]) if version in served else None,
             convert=convert,
             empty=self.empty,
-            ignored={version: reset for version in served},
+            ignored=dict.fromkeys(served, reset),
             subresource=subresource,
             default=after_apply,
         )
@@ -378,4 +376,3 @@ def model_for(resource: Resource, strategy: Strategy, atoms: Callable[[str], smd
     if resource.crd is not None:
         return CustomModel(resource, strategy, atoms)
     return BuiltinModel(resource, strategy)
-

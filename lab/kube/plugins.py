@@ -91,7 +91,9 @@ def tolerate_briefly(plugins: Plugins, call: Call, new: Json, old: Json | None) 
 
     def covered(key: str) -> bool:
         return any(
-            one.get("key", "") in (key, "") and one.get("effect", "") in ("NoExecute", "") for one in tolerations if one.get("key") or one.get("operator") == "Exists"
+            one.get("key", "") in (key, "") and one.get("effect", "") in ("NoExecute", "")
+            for one in tolerations
+            if one.get("key") or one.get("operator") == "Exists"
         )
 
     added = [
@@ -159,7 +161,9 @@ def one_default_priority(plugins: Plugins, call: Call, new: Json | None, old: Js
     if call.resource.qualified != "priorityclasses.scheduling.k8s.io" or new is None or not new.get("globalDefault"):
         return
     found = _default_priority(plugins)
-    if found is not None and (old is None or not old.get("globalDefault") or found["metadata"]["name"] != new["metadata"]["name"]):
+    if found is not None and (
+        old is None or not old.get("globalDefault") or found["metadata"]["name"] != new["metadata"]["name"]
+    ):
         name = found["metadata"]["name"]
         text = f"PriorityClass {name} is already marked as default. Only one default can exist"
         raise refused(call, new, text)

@@ -21,7 +21,17 @@ SYSCTLS: Final = {
     "net.ipv4.ping_group_range", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time",
     "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes",
 }  # fmt: skip
-VOLUMES: Final = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"}
+VOLUMES: Final = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
 SELINUX_TYPES: Final = {"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
 TEMPLATES: Final = {
     "Deployment": ("spec", "template"), "ReplicaSet": ("spec", "template"), "DaemonSet": ("spec", "template"),
@@ -93,7 +103,9 @@ def _words(things: list[str], one: str, many: str = "") -> str:
 
 
 def _allow_escalation(spec: Json, meta: Json) -> str:
-    bad = [one.get("name", "") for one in _containers(spec) if _context(one).get("allowPrivilegeEscalation") is not False]
+    bad = [
+        one.get("name", "") for one in _containers(spec) if _context(one).get("allowPrivilegeEscalation") is not False
+    ]
     if not bad:
         return ""
     return f"allowPrivilegeEscalation != false ({_words(bad, 'container')} must set securityContext.allowPrivilegeEscalation=false)"
@@ -105,7 +117,7 @@ def _app_armor(spec: Json, meta: Json) -> str:
         if (_context(holder).get("appArmorProfile") or {}).get("type") == "Unconfined":
             bad.append(name)
     if bad:
-        return f"forbidden AppArmor profile ({' and '.join(bad)} must not set AppArmor profile type to \"Unconfined\")"
+        return f'forbidden AppArmor profile ({" and ".join(bad)} must not set AppArmor profile type to "Unconfined")'
     notes = {
         key: value
         for key, value in (meta.get("annotations") or {}).items()
@@ -180,7 +192,11 @@ def _host_process(spec: Json, meta: Json) -> str:
 
     bad = [one.get("name", "") for one in _containers(spec) if hosted(one)]
     parts = (["pod"] if hosted(spec) else []) + ([_words(bad, "container")] if bad else [])
-    return f"hostProcess ({' and '.join(parts)} must not set securityContext.windowsOptions.hostProcess=true)" if parts else ""
+    return (
+        f"hostProcess ({' and '.join(parts)} must not set securityContext.windowsOptions.hostProcess=true)"
+        if parts
+        else ""
+    )
 
 
 def _privileged(spec: Json, meta: Json) -> str:
@@ -195,7 +211,11 @@ def _proc_mount(spec: Json, meta: Json) -> str:
         if found not in (None, "Default"):
             bad.append(one.get("name", ""))
             sorts.add(f'"{found}"')
-    return f"procMount ({_words(bad, 'container')} must not set securityContext.procMount to {', '.join(sorted(sorts))})" if bad else ""
+    return (
+        f"procMount ({_words(bad, 'container')} must not set securityContext.procMount to {', '.join(sorted(sorts))})"
+        if bad
+        else ""
+    )
 
 
 def _volume_types(spec: Json, meta: Json) -> str:
@@ -238,7 +258,11 @@ def _seccomp_type(holder: Json) -> str | None:
 def _seccomp_baseline(spec: Json, meta: Json) -> str:
     bad = [one.get("name", "") for one in _containers(spec) if _seccomp_type(one) == "Unconfined"]
     parts = (["pod"] if _seccomp_type(spec) == "Unconfined" else []) + ([_words(bad, "container")] if bad else [])
-    return f'seccompProfile ({" and ".join(parts)} must not set securityContext.seccompProfile.type to "Unconfined")' if parts else ""
+    return (
+        f'seccompProfile ({" and ".join(parts)} must not set securityContext.seccompProfile.type to "Unconfined")'
+        if parts
+        else ""
+    )
 
 
 def _seccomp_restricted(spec: Json, meta: Json) -> str:
@@ -247,7 +271,9 @@ def _seccomp_restricted(spec: Json, meta: Json) -> str:
     unset = [one.get("name", "") for one in _containers(spec) if _seccomp_type(one) is None]
     parts = (["pod"] if said not in (None, *fine) else []) + ([_words(wrong, "container")] if wrong else [])
     if parts:
-        return f'seccompProfile ({" and ".join(parts)} must not set securityContext.seccompProfile.type to "Unconfined")'
+        return (
+            f'seccompProfile ({" and ".join(parts)} must not set securityContext.seccompProfile.type to "Unconfined")'
+        )
     if said is None and unset:
         names = _words(unset, "container")
         return f'seccompProfile (pod or {names} must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")'

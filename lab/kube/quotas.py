@@ -16,7 +16,15 @@ from lab.kube.validation.pods import quality
 
 Json = dict[str, Any]
 Usage = dict[str, Decimal]
-COUNTED: Final = {"pods", "services", "secrets", "configmaps", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas"}
+COUNTED: Final = {
+    "pods",
+    "services",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "replicationcontrollers",
+    "resourcequotas",
+}
 COMPUTE: Final = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -39,7 +47,9 @@ def usage(resource: Resource, obj: Json) -> Usage:
             found["services.nodeports"] = ports
         if spec.get("type") == "LoadBalancer":
             found["services.loadbalancers"] = one
-            found["services.nodeports"] = ports if spec.get("allocateLoadBalancerNodePorts") is not False else Decimal(0)
+            found["services.nodeports"] = (
+                ports if spec.get("allocateLoadBalancerNodePorts") is not False else Decimal(0)
+            )
     if resource.qualified == "persistentvolumeclaims":
         spec = obj.get("spec") or {}
         size = quantity.value_of(((spec.get("resources") or {}).get("requests") or {}).get("storage", "0"))
@@ -98,9 +108,9 @@ def _scope(term: Json, spec: Json) -> bool:
         return False
     held, operator = spec.get("priorityClassName", ""), term.get("operator")
     if operator in ("Exists", "DoesNotExist"):
-        return bool(held) == (operator == "Exists")
+        return bool(held) is (operator == "Exists")
     listed = held in (term.get("values") or ())
-    return bool(listed == (operator == "In"))
+    return bool(listed) is (operator == "In")
 
 
 def used(store: Store, namespace: str, quota: Json, resources: Iterable[Resource]) -> Usage:

@@ -112,7 +112,9 @@ class Rest:
         self.store, self.admission, self._now = store, admission, now
         self._random = random.Random(seed)
         self._read = read
-        self.begin: dict[str, Callable[[Json, Json | None], None]] = {}  # by qualified resource; allocates what it needs
+        self.begin: dict[
+            str, Callable[[Json, Json | None], None]
+        ] = {}  # by qualified resource; allocates what it needs
 
     def new_uid(self) -> str:
         """A random UUID, from the seed."""
@@ -378,9 +380,8 @@ class Rest:
             before.get("deletionTimestamp")
             and not meta_.get("finalizers")
             and not before.get("deletionGracePeriodSeconds")
-        ):
-            if not self._blocked(model, new):
-                return self._delete_emptied(call, model, new, stored)
+        ) and not self._blocked(model, new):
+            return self._delete_emptied(call, model, new, stored)
         done = model.normal(new)
         done["metadata"]["resourceVersion"] = str(stored.version)
         if same(timeless(done), timeless(old)):

@@ -140,9 +140,7 @@ def to_parent(scale_entries: Any, parent_entries: Any, path: str, api_version: s
     elements = _element_path(path)
     kept: managed.Managed = {}
     for who, owned in parents.items():
-        if not _node_at(owned.fields, elements):
-            kept[who] = owned
-        elif scales.pop(who, None) is not None:
+        if not _node_at(owned.fields, elements) or scales.pop(who, None) is not None:
             kept[who] = owned
         else:
             left = _without(owned.fields, elements)

@@ -208,7 +208,11 @@ class Allocator:
         every = list(spec.get("clusterIPs") or ())
         if spec.get("type") == "ExternalName" or every[:1] == ["None"]:
             return
-        if before is not None and before.get("type") != "ExternalName" and (before.get("clusterIPs") or [])[:1] == ["None"]:
+        if (
+            before is not None
+            and before.get("type") != "ExternalName"
+            and (before.get("clusterIPs") or [])[:1] == ["None"]
+        ):
             return
         for place, family in enumerate(spec.get("ipFamilies") or ()):
             given = every[place] if place < len(every) else ""
@@ -314,13 +318,13 @@ def drop_dependent(spec: Json, before: Json) -> None:
     if before.get("type") in sorts and spec.get("type") not in sorts and same_ports:
         for port in ports:
             port.pop("nodePort", None)
-    if rules.needs_health_check(before) and not rules.needs_health_check(spec):
-        if spec.get("healthCheckNodePort") == before.get("healthCheckNodePort"):
-            spec.pop("healthCheckNodePort", None)
+    checked = rules.needs_health_check(before) and not rules.needs_health_check(spec)
+    if checked and spec.get("healthCheckNodePort") == before.get("healthCheckNodePort"):
+        spec.pop("healthCheckNodePort", None)
     if before.get("type") == "LoadBalancer" != spec.get("type"):
         for key in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
             if spec.get(key) is not None and spec[key] == before.get(key):
                 spec.pop(key)
-    if rules.external(before) and not rules.external(spec):
-        if spec.get("externalTrafficPolicy") == before.get("externalTrafficPolicy"):
-            spec.pop("externalTrafficPolicy", None)
+    hidden = rules.external(before) and not rules.external(spec)
+    if hidden and spec.get("externalTrafficPolicy") == before.get("externalTrafficPolicy"):
+        spec.pop("externalTrafficPolicy", None)

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lab.kube import errors, gojson, listing, rbac, scale, selectors, writes
 from lab.kube.errors import ApiError, bad_request
-from lab.kube.models import BuiltinModel, Model, scale_atom
+from lab.kube.models import Model, scale_atom
 from lab.kube.rbac import Attributes, Authorizer
 from lab.kube.registry import Resource
 from lab.kube.rest import Call, DeleteOptions, Preconditions, stamp
 from lab.kube.schema import gotypes, managed, patch
 from lab.kube.selectors import FieldTerm
 from lab.kube.store import Event, Key, Store
-from lab.kube.tokens import account_user
 from lab.kube.wire import Req, Resp, User
 
 if TYPE_CHECKING:
@@ -55,13 +54,8 @@ def impersonated(req: Req, user: User, authorizer: Authorizer) -> User:
     if not (name or groups or uid or extra):
         return user
     if not name:
-        raise (
-            errors.bad_request(f"requested impersonation without impersonating a user")
-            if False
-            else errors.internal_error(
-                "requested [{Group  " + (groups[0] if groups else "") + "  }] without impersonating a user"
-            )
-        )
+        first = groups[0] if groups else ""
+        raise errors.internal_error("requested [{Group  " + first + "  }] without impersonating a user")
     asked = [Attributes("impersonate", resource="users", name=name)]
     if name.startswith("system:serviceaccount:") and name.count(":") == 3:
         _, _, namespace, account = name.split(":")
@@ -177,7 +171,7 @@ def delete_options(req: Req, call: Call) -> DeleteOptions:
         if not isinstance(value, dict) or struct is None:
             raise bad_request("the object provided is unrecognized (must be of type DeleteOptions)")
         if value.get("kind") not in (None, "", "DeleteOptions"):
-            raise bad_request(f"decoded object cannot be converted to DeleteOptions")
+            raise bad_request("decoded object cannot be converted to DeleteOptions")
         notes = gotypes.Notes()
         body = struct.conform(value, notes)
         if notes.error:
@@ -190,7 +184,7 @@ def delete_options(req: Req, call: Call) -> DeleteOptions:
         if not text.lstrip("-").isdigit():
             raise bad_request(f"strconv.ParseInt: parsing {errors.quote(text)}: invalid syntax")
         grace = int(text)
-    propagation = body.get("propagationPolicy") or (query.get("propagationPolicy") or [None])[0]
+    propagation = body.get("propagationPolicy") or next(iter(query.get("propagationPolicy") or ()), None)
     orphan = body.get("orphanDependents")
     if orphan is None and query.get("orphanDependents"):
         orphan = query["orphanDependents"][0].lower() in ("true", "1")
@@ -207,7 +201,7 @@ def _check_delete_options(orphan: bool | None, propagation: str | None, dry: lis
         text = "orphanDependents and deletionPropagation cannot be both set"
         found.append(errors.wrong("propagationPolicy", propagation, text))
     if propagation not in (None, "Foreground", "Background", "Orphan"):
-        allowed = ("Background", "Foreground", "Orphan") if False else ("Foreground", "Background", "Orphan", "nil")
+        allowed = ("Foreground", "Background", "Orphan", "nil")
         found.append(errors.unsupported("propagationPolicy", propagation, allowed))
     found += writes.dry_run_errors(dry)
     if found:
@@ -305,9 +299,8 @@ def _part(server: ApiServer, call: Call, model: Model, decoded: Json) -> Json:
         call.subresource == "finalize"
         and done["metadata"].get("deletionTimestamp")
         and not (done.get("spec") or {}).get("finalizers")
-    ):
-        if not done["metadata"].get("finalizers"):
-            server.store.remove(call.resource.storage_key, "", call.name)
+    ) and not done["metadata"].get("finalizers"):
+        server.store.remove(call.resource.storage_key, "", call.name)
     return done
 
 
@@ -394,19 +387,13 @@ def _evict(server: ApiServer, call: Call, value: Json) -> Json:
         raise errors.not_found("", "pods", call.name)
     given = (value.get("metadata") or {}).get("name", "")
     if given != call.name:
-        raise (
-            bad_request(
-                "name in URL does not match name in Eviction object: " + f"pod name {call.name}, eviction name {given}"
-            )
-            if False
-            else bad_request("name in URL does not match name in Eviction object")
-        )
+        raise bad_request("name in URL does not match name in Eviction object")
     wished = value.get("deleteOptions") or {}
     dry = bool(wished.get("dryRun")) or call.dry_run
     budgets = _budgets_of(server, pod)
     if len(budgets) > 1:
         raise errors.internal_error(
-            f"This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
         )
     if budgets and not _may_go_anyway(pod, budgets[0]):
         _spend(server, call, pod, budgets[0], dry)
@@ -645,7 +632,7 @@ def _token_status(server: ApiServer, spec: Json) -> Json:
         raise bad_request("token is required for TokenReview in authentication")
     user = server.authenticate(token)
     if user is None:
-        return {"user": {}, "error": "invalid bearer token"} if False else {"user": {}}
+        return {"user": {}}
     audiences = spec.get("audiences") or ["https://kubernetes.default.svc.cluster.local"]
     return {"authenticated": True, "user": _user_info(user), "audiences": audiences}
 
@@ -712,6 +699,3 @@ def _rules_status(server: ApiServer, user: User, namespace: str) -> Json:
         ],
         "incomplete": False,
     }
-
-
-__all__ = ["BuiltinModel", "account_user"]

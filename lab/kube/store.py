@@ -11,7 +11,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from lab.kube.gojson import dumps
@@ -35,7 +35,6 @@ class Stored:
     raw: bytes
     labels: Mapping[str, str]
     fields: Mapping[str, str]
-    prefixed: dict[str, bytes] = field(default_factory=dict)  # encoded events and objects, by what they were made for
 
     def decode(self) -> dict[str, Any]:
         """A copy of the object, without kind and apiVersion."""
@@ -208,7 +207,13 @@ class Store:
         labels = {sys.intern(key): sys.intern(value) for key, value in (meta.get("labels") or {}).items()}
         plain = {key: value for key, value in obj.items() if key not in ("kind", "apiVersion")}
         return Stored(
-            sys.intern(meta.get("namespace", "")), meta["name"], meta.get("uid", ""), self.version, dumps(plain), labels, fields
+            sys.intern(meta.get("namespace", "")),
+            meta["name"],
+            meta.get("uid", ""),
+            self.version,
+            dumps(plain),
+            labels,
+            fields,
         )
 
     def remove(self, key: Key, namespace: str, name: str, last: dict[str, Any] | None = None) -> Stored | None:

@@ -91,5 +91,5 @@ class Tokens:
         namespace, account = private["namespace"], private["serviceaccount"]
         if uid_of(namespace, account["name"]) != account["uid"]:
             return None
-        extra = {"authentication.kubernetes.io/credential-id": (f"JTI={claims['jti']}",)}
+        extra: dict[str, tuple[str, ...]] = {"authentication.kubernetes.io/credential-id": (f"JTI={claims['jti']}",)}
         return account_user(namespace, account["name"], account["uid"], extra)

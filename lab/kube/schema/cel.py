@@ -62,7 +62,7 @@ def compile_rule(rule: Mapping[str, Any], kind: Type | None) -> Rule:
         result = checker.check(tree)
     except CelError as error:
         return Rule(rule, error=f"compilation failed: {error}")
-    if result != BOOL and not (result == ("dyn",)):
+    if result != BOOL and result != ("dyn",):
         return Rule(rule, error="cel expression must evaluate to a bool")
     message, message_error = _message(rule.get("messageExpression", ""), kind, old)
     return Rule(rule, tree, message, "oldSelf" in checker.names, "", message_error)
@@ -158,7 +158,10 @@ def _rooted(schema: Schema) -> Schema:
     """The root's schema with the fields that every object has."""
     properties = dict(schema.get("properties") or {})
     properties |= {"kind": {"type": "string"}, "apiVersion": {"type": "string"}}
-    properties["metadata"] = {"type": "object", "properties": {"name": {"type": "string"}, "generateName": {"type": "string"}}}
+    properties["metadata"] = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "generateName": {"type": "string"}},
+    }
     return {**schema, "properties": properties}
 
 

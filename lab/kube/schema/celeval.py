@@ -34,7 +34,11 @@ class Optional:
         self.there, self.value = there, value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Optional) and self.there == other.there and (not self.there or same(self.value, other.value))
+        return (
+            isinstance(other, Optional)
+            and self.there == other.there
+            and (not self.there or same(self.value, other.value))
+        )
 
     def __hash__(self) -> int:
         return hash(self.there)
@@ -213,7 +217,7 @@ class Evaluator:
                 failed = error
                 continue
             if found is short:
-                return short
+                return bool(short)
             if not isinstance(found, bool):
                 failed = EvaluationError("no such overload")
         if failed:
@@ -228,7 +232,11 @@ class Evaluator:
                 return Optional(False)
             found = self._scoped({variables[0]: target.value}, node.parts[1])
             return Optional(True, found) if name == "optMap" else found
-        pairs = list(target.items()) if isinstance(target, dict) else [(item if len(variables) == 1 else place, item) for place, item in enumerate(target)]
+        pairs = (
+            list(target.items())
+            if isinstance(target, dict)
+            else [(item if len(variables) == 1 else place, item) for place, item in enumerate(target)]
+        )
         scopes = [dict(zip(variables, pair if len(variables) == 2 else pair[:1], strict=True)) for pair in pairs]
         if name in ("all", "exists"):
             return self._any(scopes, node.parts[1], short=name == "exists")
@@ -247,7 +255,7 @@ class Evaluator:
         for scope in scopes:
             try:
                 if self._scoped(scope, test) is short:
-                    return short
+                    return bool(short)
             except EvaluationError as error:
                 failed = failed or error
         if failed:
@@ -431,8 +439,8 @@ def _timestamp(value: Any) -> datetime:
         return value
     if isinstance(value, int):
         return datetime.fromtimestamp(value, UTC)
-    found = _formatted(value, "date-time")
-    return found  # type: ignore[no-any-return]  # a datetime, or an error was raised
+    made: datetime = _formatted(value, "date-time")
+    return made
 
 
 def _substring(text: str, start: int, end: int | None = None) -> str:
@@ -492,7 +500,11 @@ def _formatted_value(value: Any) -> str:
     if isinstance(value, Object):
         value = dict(value.raw)
     if isinstance(value, list):
-        return "[" + ", ".join(f'"{entry}"' if isinstance(entry, str) else _formatted_value(entry) for entry in value) + "]"
+        return (
+            "["
+            + ", ".join(f'"{entry}"' if isinstance(entry, str) else _formatted_value(entry) for entry in value)
+            + "]"
+        )
     if isinstance(value, dict):
         return "{" + ", ".join(f'"{key}":{_formatted_value(entry)}' for key, entry in sorted(value.items())) + "}"
     return "null" if value is None else to_string(value)
@@ -520,7 +532,9 @@ class Url:
     def __init__(self, text: str) -> None:
         parts = urlsplit(text)
         if not parts.scheme and not text.startswith("/"):
-            raise EvaluationError(f'URL parse error during conversion from string: parse "{text}": invalid URI for request')
+            raise EvaluationError(
+                f'URL parse error during conversion from string: parse "{text}": invalid URI for request'
+            )
         self.parts = parts
 
     def __eq__(self, other: object) -> bool:
@@ -552,7 +566,9 @@ def _ip(text: str) -> Any:
     try:
         return ipaddress.ip_address(text)
     except ValueError:
-        raise EvaluationError(f'IP Address "{text}" parse error during conversion from string: unable to parse IP') from None
+        raise EvaluationError(
+            f'IP Address "{text}" parse error during conversion from string: unable to parse IP'
+        ) from None
 
 
 def _cidr(text: str) -> Any:
@@ -575,7 +591,17 @@ def _optional_value(found: Optional) -> Any:
 def _type(value: Any) -> TypeName:
     if value is None:
         return TypeName("null_type")
-    names = ((bool, "bool"), (UInt, "uint"), (int, "int"), (float, "double"), (str, "string"), (bytes, "bytes"), (list, "list"), (dict, "map"), (Object, "map"))
+    names = (
+        (bool, "bool"),
+        (UInt, "uint"),
+        (int, "int"),
+        (float, "double"),
+        (str, "string"),
+        (bytes, "bytes"),
+        (list, "list"),
+        (dict, "map"),
+        (Object, "map"),
+    )
     return TypeName(next((name for sort, name in names if isinstance(value, sort)), "dyn"))
 
 
@@ -583,7 +609,13 @@ def _part(name: str) -> Callable[..., int]:
     def function(value: Any, zone: str = "UTC") -> int:
         if isinstance(value, timedelta):
             seconds = value.total_seconds()
-            return {"Hours": int(seconds // 3600), "Minutes": int(seconds // 60), "Seconds": int(seconds), "Milliseconds": int(seconds * 1000)}[name]
+            parts: dict[str, int] = {
+                "Hours": int(seconds // 3600),
+                "Minutes": int(seconds // 60),
+                "Seconds": int(seconds),
+                "Milliseconds": int(seconds * 1000),
+            }
+            return parts[name]
         moment = value.astimezone(UTC)
         day = moment.timetuple()
         return {

@@ -80,7 +80,9 @@ class _Parser:
         while at < len(self.source):
             found = _RAW.match(self.source, at) or _TOKEN.match(self.source, at)
             if not found:
-                raise CelError(pointed(self.source, at, f"Syntax error: token recognition error at: '{self.source[at]}'"))
+                raise CelError(
+                    pointed(self.source, at, f"Syntax error: token recognition error at: '{self.source[at]}'")
+                )
             if found.lastgroup != "space":
                 yield (found.lastgroup, found[0], at)
             at = found.end()
@@ -112,7 +114,7 @@ class _Parser:
         made = self.expression()
         sort, text, at = self._peek()
         if sort != "end":
-            raise self._syntax(f"mismatched input '{text}' expecting <EOF>" if True else "", at)
+            raise self._syntax(f"mismatched input '{text}' expecting <EOF>", at)
         return made
 
     def expression(self) -> Node:
@@ -171,7 +173,7 @@ class _Parser:
         if sort == "escaped":
             name = name[1:-1]
         elif sort != "ident":
-            raise self._syntax(f"no viable alternative at input '.{name}'" if False else f"mismatched input '{name}' expecting IDENTIFIER", where)
+            raise self._syntax(f"mismatched input '{name}' expecting IDENTIFIER", where)
         if self._is("(") and sort == "ident":
             opened = self._take()[2]
             arguments = self._arguments(")")
@@ -218,8 +220,6 @@ class _Parser:
         if text == "." and self._peek()[0] == "ident":
             return self._word(self._take()[1], at)
         expected = _EXPECTED
-        if text in ("+", "*", "/", "%", "<", ">", "==", "!=", "<=", ">=", "&&", "||", "?", ":", ",", ")", "]", "}"):
-            raise self._syntax(f"extraneous input '{text}' expecting {expected}" if False else f"mismatched input '{text}' expecting {expected}", at)
         raise self._syntax(f"mismatched input '{text}' expecting {expected}", at)
 
     def _map(self, at: int) -> Node:
@@ -253,12 +253,25 @@ class _Parser:
 
     def _method(self, at: int, name: str, target: Node, arguments: tuple[Node, ...]) -> Node:
         """A call on a target; the macros become comprehensions."""
-        if target.kind == "ident" and target.value in ("optional", "cel", "math", "sets", "base64", "lists") and not (name == "bind"):
+        if (
+            target.kind == "ident"
+            and target.value in ("optional", "cel", "math", "sets", "base64", "lists")
+            and name != "bind"
+        ):
             return Node("call", at, f"{target.value}.{name}", arguments)
         if target.kind == "ident" and target.value == "cel" and name == "bind" and len(arguments) == 3:
             return Node("bind", at, arguments[0].value, arguments[1:])
         macro = (name, len(arguments))
-        if macro in (("all", 2), ("exists", 2), ("exists_one", 2), ("filter", 2), ("map", 2), ("map", 3), ("optMap", 2), ("optFlatMap", 2)):
+        if macro in (
+            ("all", 2),
+            ("exists", 2),
+            ("exists_one", 2),
+            ("filter", 2),
+            ("map", 2),
+            ("map", 3),
+            ("optMap", 2),
+            ("optFlatMap", 2),
+        ):
             variable = arguments[0]
             if variable.kind != "ident":
                 raise CelError(pointed(self.source, variable.at, "argument must be a simple name"))
@@ -285,7 +298,10 @@ def string_value(text: str) -> str | bytes:
     body = body[width:-width]
     if "r" not in prefix:
         body = re.sub(
-            r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[xX][0-9a-fA-F]{2}|[0-3][0-7]{2}|.)", lambda match: _unescape(match[1]), body, flags=re.DOTALL
+            r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[xX][0-9a-fA-F]{2}|[0-3][0-7]{2}|.)",
+            lambda match: _unescape(match[1]),
+            body,
+            flags=re.DOTALL,
         )
     return body.encode("latin-1", "replace") if "b" in prefix else body
 

@@ -162,7 +162,7 @@ OBJECT_META: Final = "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.
 
 def with_object_fields(schema: Json) -> Json:
     """A schema with the fields that every object has. Source: controller/openapi/builder (v0.33)."""
-    made = _embed(schema)
+    made: Json = _embed(schema)
     properties = dict(made.get("properties") or {})
     properties["apiVersion"] = {"type": "string"}
     properties["kind"] = {"type": "string"}

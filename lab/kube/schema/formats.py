@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-
 _UNITS: Final = r"(?:ns|us|µs|μs|ms|s|m|h)"
 _GO_DURATION = re.compile(rf"[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+){_UNITS})+)")
 _LONG_DURATION = re.compile(r"((?:\d+)\s*(?:\w+)\s*)+")

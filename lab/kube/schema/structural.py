@@ -263,10 +263,9 @@ def _unicode_class(name: str, negated: bool) -> str:
 def _number(value: float, schema: Schema, types: tuple[str, ...], path: str) -> _Result:
     result = _Result(matches=1)
     least, most, factor = schema.get("minimum"), schema.get("maximum"), schema.get("multipleOf")
-    if isinstance(value, int) and types[:1] == ("integer",):
-        if not -(1 << 63) <= value < 1 << 63:
-            text = f"Checked value must be of type integer (default format) in {path}"
-            result.found.append(errors.wrong("<nil>", "", text))
+    if isinstance(value, int) and types[:1] == ("integer",) and not -(1 << 63) <= value < 1 << 63:
+        text = f"Checked value must be of type integer (default format) in {path}"
+        result.found.append(errors.wrong("<nil>", "", text))
     if factor and not _multiple(value, factor):
         result.add(_failure(path, value, f"{path} in body should be a multiple of {_plain(factor)}"))
     if least is not None:

@@ -90,7 +90,14 @@ def _spec_with_selector(spec: Json, field: str) -> Errors:
 def _job_spec(spec: Json, field: str) -> Errors:
     """Source: validateJobSpec."""
     result: Errors = []
-    for key in ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "backoffLimitPerIndex"):
+    for key in (
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+    ):
         result += common.non_negative(spec.get(key), f"{field}.{key}")
     failed = spec.get("maxFailedIndexes")
     if failed is not None:
@@ -143,13 +150,17 @@ def _completion_mode(spec: Json, field: str) -> Errors:
             text = "must be less than or equal to 100000 when completion mode is Indexed"
             result.append(errors.wrong(f"{field}.parallelism", parallel, text))
         if completions is not None and failed is not None and failed > completions:
-            result.append(errors.wrong(f"{field}.maxFailedIndexes", failed, "must be less than or equal to completions"))
+            result.append(
+                errors.wrong(f"{field}.maxFailedIndexes", failed, "must be less than or equal to completions")
+            )
         if failed is not None and failed > 100000:
             result.append(errors.wrong(f"{field}.maxFailedIndexes", failed, "must be less than or equal to 100000"))
         if (completions or 0) > 100000 and spec.get("backoffLimitPerIndex") is not None:
             text = "must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index"
             if failed is None:
-                result.append(errors.required(f"{field}.maxFailedIndexes", "must be specified when completions is above 100000"))
+                result.append(
+                    errors.required(f"{field}.maxFailedIndexes", "must be specified when completions is above 100000")
+                )
             if parallel is not None and parallel > 10000:
                 result.append(errors.wrong(f"{field}.parallelism", parallel, text))
             if failed is not None and failed > 10000:
@@ -264,7 +275,9 @@ def _job_update(fresh: Json, stale: Json) -> Errors:
     result: Errors = []
     if fresh.get("completionMode") != "Indexed":
         result += common.immutable(fresh.get("completions"), stale.get("completions"), "spec.completions")
-    elif fresh.get("completions") not in (None, stale.get("completions")) and fresh["completions"] != fresh.get("parallelism"):
+    elif fresh.get("completions") not in (None, stale.get("completions")) and fresh["completions"] != fresh.get(
+        "parallelism"
+    ):
         text = "can only be modified in tandem with spec.parallelism"
         result.append(errors.wrong("spec.completions", fresh["completions"], text))
     result += common.immutable(fresh.get("selector"), stale.get("selector"), "spec.selector")
@@ -315,7 +328,9 @@ def schedule_complaint(text: str) -> str:
             return ""
         if found.startswith("@every "):
             length = found.removeprefix("@every ")
-            if re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*", length):
+            if re.fullmatch(
+                r"[+-]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*", length
+            ):
                 return ""
             return f'failed to parse duration {found}: time: invalid duration "{length}"'
         return f"unrecognized descriptor: {found}"
@@ -388,7 +403,10 @@ def _zone(found: str | None, field: str) -> Errors:
     if not found:
         return [errors.wrong(field, found, "timeZone must be nil or non-empty string")]
     parts = found.split("/")
-    if any(part in (".", "..") or part.startswith("-") or not re.fullmatch(r"[A-Za-z\.\-_0-9+]{1,14}|.{15,}", part) for part in parts):
+    if any(
+        part in (".", "..") or part.startswith("-") or not re.fullmatch(r"[A-Za-z\.\-_0-9+]{1,14}|.{15,}", part)
+        for part in parts
+    ):
         return [errors.wrong(field, found, f"unknown time zone {found}")]
     if found.lower() == "local":
         text = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"

@@ -52,7 +52,15 @@ def immutable(new: Any, old: Any, field: str) -> Errors:
     """Unchanged; empty and absent are the same."""
     if new == old or (not new and not old and not isinstance(new, int) and not isinstance(old, int)):
         return []
-    shown = new if isinstance(new, str | int) else "" if new is None and isinstance(old, str) else STRUCT if new is not None else Raw("{...}")
+    shown = (
+        new
+        if isinstance(new, str | int)
+        else ""
+        if new is None and isinstance(old, str)
+        else STRUCT
+        if new is not None
+        else Raw("{...}")
+    )
     return [errors.wrong(field, shown, IMMUTABLE)]
 
 
@@ -180,7 +188,9 @@ def quantity_value(name: str, value: str, field: str) -> Errors:
     return result
 
 
-def resources(found: Json | None, field: str, name_check: Callable[[str, str], Errors] = container_resource_name) -> Errors:
+def resources(
+    found: Json | None, field: str, name_check: Callable[[str, str], Errors] = container_resource_name
+) -> Errors:
     """Requests and limits of a container. Source: validateResourceRequirements."""
     found = found or {}
     limits, requests = found.get("limits") or {}, found.get("requests") or {}
@@ -195,7 +205,9 @@ def resources(found: Json | None, field: str, name_check: Callable[[str, str], E
         if name in limits:
             order = quantity.compare(value, limits[name])
             if order != 0 and not overcommits:
-                result.append(errors.wrong(f"{field}.requests", value, f"must be equal to {name} limit of {limits[name]}"))
+                result.append(
+                    errors.wrong(f"{field}.requests", value, f"must be equal to {name} limit of {limits[name]}")
+                )
             elif order > 0:
                 text = f"must be less than or equal to {name} limit of {limits[name]}"
                 result.append(errors.wrong(f"{field}.requests", value, text))

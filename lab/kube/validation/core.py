@@ -342,7 +342,9 @@ def _limit(limit: Json, sort: str, here: str) -> Errors:
     else:
         names_of("default")
         names_of("defaultRequest")
-    if sort == "PersistentVolumeClaim" and not ("storage" in (limit.get("min") or {}) or "storage" in (limit.get("max") or {})):
+    if sort == "PersistentVolumeClaim" and not (
+        "storage" in (limit.get("min") or {}) or "storage" in (limit.get("max") or {})
+    ):
         text = "either minimum or maximum storage value is required, but neither was provided"
         result.append(errors.required(f"{here}.limits", text))
     names_of("maxLimitRequestRatio")

@@ -66,14 +66,21 @@ def name_complaints(new: Json) -> Errors:
     """The name says what is defined."""
     spec, name = new["spec"], new["metadata"].get("name", "")
     wanted = f"{(spec.get('names') or {}).get('plural', '')}.{spec.get('group', '')}"
-    return [] if name == wanted or not name else [errors.wrong("metadata.name", name, 'must be spec.names.plural+"."+spec.group')]
+    return (
+        []
+        if name == wanted or not name
+        else [errors.wrong("metadata.name", name, 'must be spec.names.plural+"."+spec.group')]
+    )
 
 
 def _fixed(spec: Json, old: Json) -> Errors:
     before = old["spec"]
     pairs: list[tuple[str, Any, Any]] = []
     mine, theirs = spec.get("names") or {}, before.get("names") or {}
-    if any(one.get("type") == "Established" and one.get("status") == "True" for one in (old.get("status") or {}).get("conditions") or ()):
+    if any(
+        one.get("type") == "Established" and one.get("status") == "True"
+        for one in (old.get("status") or {}).get("conditions") or ()
+    ):
         pairs += [("spec.scope", spec.get("scope", ""), before.get("scope", ""))]
         pairs += [("spec.names.kind", mine.get("kind", ""), theirs.get("kind", ""))]
     pairs += [("spec.group", spec.get("group", ""), before.get("group", ""))]
@@ -112,11 +119,11 @@ def _approval(new: Json, old: Json | None) -> Errors:
         return []
     here = f"metadata.annotations[{APPROVED}]"
     if not said:
-        text = "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111"
+        text = 'protected groups must have approval annotation "api-approved.kubernetes.io", see https://github.com/kubernetes/enhancements/pull/1111'
         return [errors.required(here, text)]
     if said.startswith("unapproved") or re.match(r"https?://[^/]+", said):
         return []
-    text = "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111"
+    text = 'protected groups must have approval annotation "api-approved.kubernetes.io" with either a URL or a reason starting with "unapproved", see https://github.com/kubernetes/enhancements/pull/1111'
     return [errors.wrong(here, said, text)]
 
 
@@ -170,7 +177,9 @@ def _spec(given: Json, old: Json | None) -> Errors:
         for place, one in enumerate(spec["versions"]):
             if not (one.get("schema") or {}).get("openAPIV3Schema"):
                 result.append(errors.required(f"spec.versions[{place}].schema.openAPIV3Schema", "schemas are required"))
-    if spec.get("preserveUnknownFields") and any("default" in node for schema in _schemas(given) for node in nodes(schema)):
+    if spec.get("preserveUnknownFields") and any(
+        "default" in node for schema in _schemas(given) for node in nodes(schema)
+    ):
         text = "must be false in order to use defaults in the schema"
         result.append(errors.wrong("spec.preserveUnknownFields", True, text))
     unchanged = _unchanged(given, old)
@@ -179,7 +188,11 @@ def _spec(given: Json, old: Json | None) -> Errors:
         complaints = names.dns1035_label(one.get("name", ""))
         if complaints:
             result.append(errors.wrong(f"{here}.name", one.get("name", ""), ",".join(complaints)))
-        top = spec.get("subresources") if not any(other.get("subresources") for other in spec["versions"]) else one.get("subresources")
+        top = (
+            spec.get("subresources")
+            if not any(other.get("subresources") for other in spec["versions"])
+            else one.get("subresources")
+        )
         result += _version(one, here, (top or {}).get("status") is not None, unchanged)
     result += _identity(spec)
     result += _names(spec.get("names") or {}, "spec.names")
@@ -227,7 +240,9 @@ def _identity(spec: Json) -> Errors:
     if version and (complaints := names.dns1035_label(version)):
         result.append(errors.wrong("spec.version", version, ",".join(complaints)))
     found = spec.get("names") or {}
-    return result + [errors.required(f"spec.names.{key}") for key in ("plural", "singular", "kind", "listKind") if not found.get(key)]
+    return result + [
+        errors.required(f"spec.names.{key}") for key in ("plural", "singular", "kind", "listKind") if not found.get(key)
+    ]
 
 
 def _names(found: Json, field: str) -> Errors:
@@ -258,7 +273,10 @@ def _version(version: Json, field: str, live: bool, unchanged: bool) -> Errors:
     result: Errors = []
     said = version.get("deprecationWarning")
     if said is not None:
-        result += [errors.wrong(f"{field}.deprecationWarning", said, text) for text in _warning(said, bool(version.get("deprecated")))]
+        result += [
+            errors.wrong(f"{field}.deprecationWarning", said, text)
+            for text in _warning(said, bool(version.get("deprecated")))
+        ]
     result += _validation(version.get("schema"), f"{field}.schema", live, unchanged)
     result += _subresources(version.get("subresources"), f"{field}.subresources")
     for place, column in enumerate(version.get("additionalPrinterColumns") or ()):
@@ -278,7 +296,9 @@ def _warning(text: str, deprecated: bool) -> list[str]:
         found.append("must not be an empty string")
     for place, char in enumerate(text):
         if not char.isprintable():
-            found.append(f"must only contain printable UTF-8 characters; non-printable character found at index {place}")
+            found.append(
+                f"must only contain printable UTF-8 characters; non-printable character found at index {place}"
+            )
             break
     return found
 
@@ -405,7 +425,10 @@ def _conversion(spec: Json) -> Errors:
         if version in versions[:place]:
             result.append(errors.wrong(f"{here}.conversionReviewVersions[{place}]", version, "duplicate version"))
             continue
-        result += [errors.wrong(f"{here}.conversionReviewVersions[{place}]", version, text) for text in names.dns1035_label(version)]
+        result += [
+            errors.wrong(f"{here}.conversionReviewVersions[{place}]", version, text)
+            for text in names.dns1035_label(version)
+        ]
     if versions and not {"v1", "v1beta1"} & set(versions):
         text = "must include at least one of v1, v1beta1"
         result.append(errors.wrong(f"{here}.conversionReviewVersions", versions, text))
@@ -472,7 +495,9 @@ def _invariants(schema: Json, level: str, field: str) -> Errors:
         text = "must be object if x-kubernetes-embedded-resource is true"
         result.append(errors.wrong(f"{field}.type", sort, text) if sort else errors.required(f"{field}.type", text))
     elif not sort and not either and not kept:
-        where = {"root": "at the root", "item": "for specified array items", "field": "for specified object fields"}[level]
+        where = {"root": "at the root", "item": "for specified array items", "field": "for specified object fields"}[
+            level
+        ]
         result.append(errors.required(f"{field}.type", f"must not be empty {where}"))
     if embedded and more is not None:
         text = "must not be used if x-kubernetes-embedded-resource is set"
@@ -501,7 +526,9 @@ def _object_fields(schema: Json, level: str, field: str) -> Errors:
             text = "must not specify anything other than name and generateName, but metadata is implicitly specified"
             result.append(errors.forbidden_field(here, text))
     if embedded and not schema.get("x-kubernetes-preserve-unknown-fields") and not properties:
-        text = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+        text = (
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+        )
         result.append(errors.required(f"{field}.properties", text))
     return result
 
@@ -536,12 +563,14 @@ def _regex_words(pattern: str, error: re.error) -> str:
     if "unbalanced" in text:
         return f"error parsing regexp: unexpected ): `{pattern}`"
     if "unterminated character set" in text:
-        return f"error parsing regexp: missing closing ]: `{pattern[error.pos or 0:]}`"
+        return f"error parsing regexp: missing closing ]: `{pattern[error.pos or 0 :]}`"
     if "nothing to repeat" in text:
         return f"error parsing regexp: missing argument to repetition operator: `{pattern[error.pos or 0 : (error.pos or 0) + 1]}`"
     if "bad escape" in text:
         return f"error parsing regexp: invalid escape sequence: `{pattern[error.pos or 0 : (error.pos or 0) + 2]}`"
-    return f"error parsing regexp: invalid or unsupported Perl syntax: `{pattern[error.pos or 0 : (error.pos or 0) + 3]}`"
+    return (
+        f"error parsing regexp: invalid or unsupported Perl syntax: `{pattern[error.pos or 0 : (error.pos or 0) + 3]}`"
+    )
 
 
 NESTED: Final = (
@@ -712,7 +741,11 @@ class _Judge:
             if properties and more is not True:
                 text = "additionalProperties and properties are mutual exclusive"
                 result.append(errors.forbidden_field(f"{field}.additionalProperties", text))
-            inner = replace(place, reason="inside additionalProperties applying to object metadata") if place.inside_meta else place
+            inner = (
+                replace(place, reason="inside additionalProperties applying to object metadata")
+                if place.inside_meta
+                else place
+            )
             result += self.schema(more, f"{field}.additionalProperties", inner)
         for name, below in properties.items():
             inner = place

@@ -453,7 +453,9 @@ def _target_reference(found: Json, field: str) -> Errors:
     result: Errors = []
     for key in ("kind", "name"):
         value = found.get(key, "")
-        result += each(f"{field}.{key}", value, names.path_segment(value)) if value else [errors.required(f"{field}.{key}")]
+        result += (
+            each(f"{field}.{key}", value, names.path_segment(value)) if value else [errors.required(f"{field}.{key}")]
+        )
     return result
 
 
@@ -482,7 +484,13 @@ def _scaling(rules: Json, field: str) -> Errors:
     return result
 
 
-SOURCES: Final = {"Object": "object", "External": "external", "Pods": "pods", "Resource": "resource", "ContainerResource": "containerResource"}
+SOURCES: Final = {
+    "Object": "object",
+    "External": "external",
+    "Pods": "pods",
+    "Resource": "resource",
+    "ContainerResource": "containerResource",
+}
 
 
 def _metric(metric: Json, field: str) -> Errors:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lab.kube import errors, names, quantity
-from lab.kube.errors import Raw
 from lab.kube.schema import meta
 from lab.kube.validation import common
 from lab.kube.validation.common import STRUCT, Errors, each
@@ -20,7 +19,13 @@ FIELD_PATHS: Final = (
     "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
     "status.hostIPs", "status.podIP", "status.podIPs",
 )  # fmt: skip
-VOLUME_FIELD_PATHS: Final = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
+VOLUME_FIELD_PATHS: Final = (
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+)
 RESOURCE_PATHS: Final = (
     "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory",
 )  # fmt: skip
@@ -30,7 +35,16 @@ VOLUME_TYPES: Final = (
     "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk", "storageos", "projected", "scaleIO",
     "csi", "ephemeral", "image",
 )  # fmt: skip
-HOST_PATH_TYPES: Final = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
+HOST_PATH_TYPES: Final = (
+    "",
+    "BlockDevice",
+    "CharDevice",
+    "Directory",
+    "DirectoryOrCreate",
+    "File",
+    "FileOrCreate",
+    "Socket",
+)
 
 
 # --------------------------------------------------------------------------------------------------------------- paths
@@ -65,7 +79,9 @@ def volumes(found: list[Json] | None, field: str, owner: str = "") -> tuple[Mapp
     for place, volume in enumerate(found or ()):
         here, name = f"{field}[{place}]", volume.get("name", "")
         wrong = _volume(volume, here, owner)
-        wrong += [errors.required(f"{here}.name")] if not name else each(f"{here}.name", name, names.dns1123_label(name))
+        wrong += (
+            [errors.required(f"{here}.name")] if not name else each(f"{here}.name", name, names.dns1123_label(name))
+        )
         if name in good:
             wrong.append(errors.duplicate(f"{here}.name", name))
         if wrong:
@@ -172,7 +188,9 @@ def _projected(source: Json, field: str) -> Errors:
         if one.get("downwardAPI") is not None:
             count += 1
             for item in one["downwardAPI"].get("items") or ():
-                result += _downward_file(item, f"{here}.downwardAPI") + _unique_path(item.get("path", ""), item.get("path", ""), field, seen)
+                result += _downward_file(item, f"{here}.downwardAPI") + _unique_path(
+                    item.get("path", ""), item.get("path", ""), field, seen
+                )
         if one.get("serviceAccountToken") is not None:
             count += 1
             result += _projected_token(one["serviceAccountToken"], f"{here}.serviceAccountToken", field)
@@ -199,7 +217,9 @@ def _unique_path(path: str, shown: str, field: str, seen: set[str]) -> Errors:
 def _projected_token(token: Json, here: str, field: str) -> Errors:
     seconds, result = token.get("expirationSeconds") or 0, []
     if seconds < 600:
-        result.append(errors.wrong(f"{here}.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"))
+        result.append(
+            errors.wrong(f"{here}.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
+        )
     if seconds > 1 << 32:
         text = "may not specify a duration larger than 2^32 seconds"
         result.append(errors.wrong(f"{here}.expirationSeconds", seconds, text))
@@ -298,7 +318,11 @@ def _env(found: list[Json] | None, field: str) -> Errors:
     result: Errors = []
     for place, variable in enumerate(found or ()):
         here, name = f"{field}[{place}]", variable.get("name", "")
-        result += [errors.required(f"{here}.name")] if not name else each(f"{here}.name", name, names.relaxed_env_var_name(name))
+        result += (
+            [errors.required(f"{here}.name")]
+            if not name
+            else each(f"{here}.name", name, names.relaxed_env_var_name(name))
+        )
         if variable.get("valueFrom") is not None:
             result += _value_from(variable, f"{here}.valueFrom")
     return result
@@ -360,7 +384,9 @@ def _field_ref(found: Json, allowed: tuple[str, ...], field: str) -> Errors:
         text = f"error converting fieldPath: field label does not support subscript: {path}"
         return [errors.wrong(f"{field}.fieldPath", path, text)]
     if path not in _CONVERTIBLE and path != "spec.host":
-        return [errors.wrong(f"{field}.fieldPath", path, f"error converting fieldPath: field label not supported: {path}")]
+        return [
+            errors.wrong(f"{field}.fieldPath", path, f"error converting fieldPath: field label not supported: {path}")
+        ]
     return [] if path in allowed else [errors.unsupported(f"{field}.fieldPath", path, allowed)]
 
 
@@ -385,7 +411,9 @@ def _divisor(name: str, divisor: str, field: str) -> Errors:
     sizes = "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei"
     if divisor in sizes.split(", "):
         return []
-    what = "memory" if name.endswith(".memory") else "local ephemeral storage" if name.endswith("storage") else "hugepages"
+    what = (
+        "memory" if name.endswith(".memory") else "local ephemeral storage" if name.endswith("storage") else "hugepages"
+    )
     return [errors.wrong(field, name, f"only divisor's values {sizes} are supported with the {what} resource")]
 
 
@@ -518,7 +546,9 @@ def _handler(found: Json, grace: int | None, field: str) -> Errors:
         shown = action.get("seconds", 0)
         text = f"must be non-negative and less than terminationGracePeriodSeconds ({grace}). Enable AllowPodLifecycleSleepActionZeroValue feature gate for zero sleep."
         result.append(errors.wrong(here, shown, text))
-    return result + [errors.forbidden_field(f"{field}.{other}", "may not specify more than 1 handler type") for other in others]
+    return result + [
+        errors.forbidden_field(f"{field}.{other}", "may not specify more than 1 handler type") for other in others
+    ]
 
 
 def _http_get(action: Json, field: str) -> Errors:
@@ -590,7 +620,9 @@ def _app_armor(profile: Json | None, field: str) -> Errors:
             return [errors.required(here, "must be set when AppArmor type is Localhost")]
         return [errors.wrong(here, local, "must not be padded with whitespace")] if local.strip() != local else []
     if sort in ("RuntimeDefault", "Unconfined"):
-        return [errors.wrong(here, local, "can only be set when AppArmor type is Localhost")] if local is not None else []
+        return (
+            [errors.wrong(here, local, "can only be set when AppArmor type is Localhost")] if local is not None else []
+        )
     if not sort:
         return [errors.required(f"{field}.type", "type is required when appArmorProfile is set")]
     return [errors.unsupported(f"{field}.type", sort, ("Localhost", "RuntimeDefault", "Unconfined"))]
@@ -653,7 +685,9 @@ def _container(found: Json, known: Mapping[str, Json], field: str, restart: str,
     result += _env_from(found.get("envFrom"), f"{field}.envFrom")
     result += _mounts(found, known, f"{field}.volumeMounts")
     result += _devices(found, known, f"{field}.volumeDevices")
-    result += common.one_of(found.get("imagePullPolicy", ""), ("Always", "IfNotPresent", "Never"), f"{field}.imagePullPolicy")
+    result += common.one_of(
+        found.get("imagePullPolicy", ""), ("Always", "IfNotPresent", "Never"), f"{field}.imagePullPolicy"
+    )
     result += common.resources(found.get("resources"), f"{field}.resources")
     result += _resize_policy(found.get("resizePolicy"), f"{field}.resizePolicy", restart)
     return result + _security_context(found.get("securityContext"), f"{field}.securityContext", host_users)
@@ -885,7 +919,9 @@ def _spread(found: list[Json] | None, field: str) -> Errors:
         result += common.positive(one.get("maxSkew", 0), f"{here}.maxSkew")
         if not key:
             result.append(errors.required(f"{here}.topologyKey", "can not be empty"))
-        result += common.one_of(action, ("DoNotSchedule", "ScheduleAnyway"), f"{here}.whenUnsatisfiable", required=False)
+        result += common.one_of(
+            action, ("DoNotSchedule", "ScheduleAnyway"), f"{here}.whenUnsatisfiable", required=False
+        )
         for other in constraints[place + 1 :]:
             if (other.get("topologyKey", ""), other.get("whenUnsatisfiable", "")) == (key, action):
                 result.append(errors.duplicate(f"{here}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {action}}}"))
@@ -911,7 +947,9 @@ def _spread_keys(one: Json, field: str) -> Errors:
     result: Errors = []
     if selector is None:
         result.append(errors.forbidden_field(field, "must not be specified when labelSelector is not set"))
-    selected = {*((selector or {}).get("matchLabels") or ())} | {e["key"] for e in (selector or {}).get("matchExpressions") or ()}
+    selected = {*((selector or {}).get("matchLabels") or ())} | {
+        e["key"] for e in (selector or {}).get("matchExpressions") or ()
+    }
     for place, key in enumerate(keys):
         result += common.label_name(key, f"{field}[{place}]")
         if key in selected:
@@ -1191,7 +1229,8 @@ def _only_deleted_gates(fresh: Json, stale: Json) -> Errors:
     known = {gate.get("name") for gate in stale.get("schedulingGates") or ()}
     return [
         errors.forbidden_field(
-            f"spec.schedulingGates[{place}].name", f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'"
+            f"spec.schedulingGates[{place}].name",
+            f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'",
         )
         for place, gate in enumerate(fresh.get("schedulingGates") or ())
         if gate.get("name") not in known
@@ -1203,7 +1242,9 @@ def pod_status(new: Json, old: Json | None) -> Errors:
     status, before = new.get("status") or {}, (old or {}).get("status") or {}
     result: Errors = []
     restart = new["spec"].get("restartPolicy")
-    result += _transitions(status.get("containerStatuses"), before.get("containerStatuses"), "status.containerStatuses", restart)
+    result += _transitions(
+        status.get("containerStatuses"), before.get("containerStatuses"), "status.containerStatuses", restart
+    )
     for place, one in enumerate(status.get("podIPs") or ()):
         result += each(f"status.podIPs[{place}]", one.get("ip", ""), names.ip(one.get("ip", "")))
     addresses = [one.get("ip", "") for one in status.get("podIPs") or ()]

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from lab.kube import services as allocation
 from lab.kube.defaults import TEMPLATE_GENERATION
 from lab.kube.errors import FieldError
-from lab.kube import services as allocation
 from lab.kube.schema import meta
 from lab.kube.strategies import Context, Strategy
 from lab.kube.validation import batch, core, definitions, others, pods, services, storage, workloads
@@ -130,7 +130,10 @@ def _volume(new: Json, old: Json | None, context: Context) -> None:
 
 def _volume_status(new: Json, old: Json | None, context: Context) -> None:
     status, before = new.get("status") or {}, (old or {}).get("status") or {}
-    if status.get("phase") != before.get("phase") and status.get("lastPhaseTransitionTime") in (None, before.get("lastPhaseTransitionTime")):
+    if status.get("phase") != before.get("phase") and status.get("lastPhaseTransitionTime") in (
+        None,
+        before.get("lastPhaseTransitionTime"),
+    ):
         status["lastPhaseTransitionTime"] = context.now
 
 

@@ -81,7 +81,9 @@ def special_ip(address: str, field: str) -> Errors:
         result.append(errors.wrong(field, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)"))
     if found.is_link_local:
         result.append(errors.wrong(field, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"))
-    if found.is_multicast and (found in ipaddress.ip_network("224.0.0.0/24") if found.version == 4 else (int(found) >> 112) & 0xF == 2):
+    if found.is_multicast and (
+        found in ipaddress.ip_network("224.0.0.0/24") if found.version == 4 else (int(found) >> 112) & 0xF == 2
+    ):
         text = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
         result.append(errors.wrong(field, address, text))
     return result
@@ -203,7 +205,14 @@ def _duplicates(spec: Json) -> Errors:
     for place, port in enumerate(ports):
         key = (port.get("protocol", ""), port.get("port", 0))
         if key in seen:
-            shown = {"Name": "", "Protocol": key[0], "AppProtocol": None, "Port": key[1], "TargetPort": STRUCT, "NodePort": 0}
+            shown = {
+                "Name": "",
+                "Protocol": key[0],
+                "AppProtocol": None,
+                "Port": key[1],
+                "TargetPort": STRUCT,
+                "NodePort": 0,
+            }
             result.append(errors.duplicate(f"spec.ports[{place}]", _go_port(shown)))
         seen.add(key)
     return result
@@ -309,13 +318,13 @@ def upgrade(new: Json, old: Json) -> Errors:
             result += _moved_ips(fresh, stale)
         if not headless(fresh) and not headless(stale):
             result += _moved_families(fresh, stale)
-    if fresh.get("type") == stale.get("type") == "LoadBalancer":
-        if fresh.get("loadBalancerClass") != stale.get("loadBalancerClass"):
-            result.append(errors.wrong("spec.loadBalancerClass", fresh.get("loadBalancerClass"), NOT_AGAIN))
+    balanced = fresh.get("type") == stale.get("type") == "LoadBalancer"
+    if balanced and fresh.get("loadBalancerClass") != stale.get("loadBalancerClass"):
+        result.append(errors.wrong("spec.loadBalancerClass", fresh.get("loadBalancerClass"), NOT_AGAIN))
     result += _balancer_class(fresh)
-    if needs_health_check(fresh) and needs_health_check(stale):
-        if fresh.get("healthCheckNodePort") != stale.get("healthCheckNodePort"):
-            result.append(errors.forbidden_field("spec.healthCheckNodePort", common.IMMUTABLE))
+    checked = needs_health_check(fresh) and needs_health_check(stale)
+    if checked and fresh.get("healthCheckNodePort") != stale.get("healthCheckNodePort"):
+        result.append(errors.forbidden_field("spec.healthCheckNodePort", common.IMMUTABLE))
     return result
 
 

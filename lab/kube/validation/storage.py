@@ -23,7 +23,9 @@ REQUIRED_PARTS: Final = {
     "azureFile": ("secretName", "shareName"), "vsphereVolume": ("volumePath",), "photonPersistentDisk": ("pdID",),
     "portworxVolume": ("volumeID",), "azureDisk": ("diskName", "diskURI"), "storageos": ("volumeName",),
 }  # fmt: skip
-CHANGED: Final = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+CHANGED: Final = (
+    "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+)
 
 
 def _access(found: list[str], field: str) -> Errors:
@@ -183,9 +185,14 @@ def _csi(source: Json, field: str) -> Errors:
     result = pods.driver_name(source.get("driver", ""), f"{field}.driver")
     if not source.get("volumeHandle"):
         result.append(errors.required(f"{field}.volumeHandle"))
-    for key in ("controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"):
-        reference = source.get(key)
-        for part in ("name", "namespace") if reference is not None else ():
+    for key in (
+        "controllerPublishSecretRef",
+        "controllerExpandSecretRef",
+        "nodePublishSecretRef",
+        "nodeExpandSecretRef",
+    ):
+        reference: Json = source.get(key) or {}
+        for part in ("name", "namespace") if source.get(key) is not None else ():
             if not reference.get(part):
                 result.append(errors.required(f"{field}.{key}.{part}"))
     return result
@@ -214,7 +221,9 @@ def storage_class(new: Json, old: Json | None) -> Errors:
             for key in ("parameters", "provisioner", "reclaimPolicy")
             if (new.get(key) or None) != (old.get(key) or None)
         ]
-        return result + common.immutable(new.get("volumeBindingMode"), old.get("volumeBindingMode"), "volumeBindingMode")
+        return result + common.immutable(
+            new.get("volumeBindingMode"), old.get("volumeBindingMode"), "volumeBindingMode"
+        )
     provisioner = new.get("provisioner", "")
     if provisioner:
         result = each("provisioner", provisioner.lower(), names.qualified_name(provisioner.lower()))

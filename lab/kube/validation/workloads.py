@@ -114,7 +114,9 @@ def _deployment_strategy(found: Json) -> Errors:
     if rolling is None:
         return [errors.required(f"{here}.rollingUpdate", "this should be defaulted and never be nil")]
     down, up, here = rolling.get("maxUnavailable"), rolling.get("maxSurge"), f"{here}.rollingUpdate"
-    result = common.integer_or_percent(down, f"{here}.maxUnavailable") + common.integer_or_percent(up, f"{here}.maxSurge")
+    result = common.integer_or_percent(down, f"{here}.maxUnavailable") + common.integer_or_percent(
+        up, f"{here}.maxSurge"
+    )
     if common.number_of(down) == 0 and common.number_of(up) == 0:
         result.append(errors.wrong(f"{here}.maxUnavailable", down, "may not be 0 when `maxSurge` is 0"))
     return result + common.at_most_100(down, f"{here}.maxUnavailable")
@@ -176,7 +178,9 @@ def _daemon_strategy(found: Json) -> Errors:
     if rolling is None:
         return [errors.required(here)]
     down, up = rolling.get("maxUnavailable"), rolling.get("maxSurge")
-    result = common.integer_or_percent(down, f"{here}.maxUnavailable") + common.integer_or_percent(up, f"{here}.maxSurge")
+    result = common.integer_or_percent(down, f"{here}.maxUnavailable") + common.integer_or_percent(
+        up, f"{here}.maxSurge"
+    )
     result += common.at_most_100(down, f"{here}.maxUnavailable") + common.at_most_100(up, f"{here}.maxSurge")
     lost, extra = common.number_of(down), common.number_of(up)
     if lost and extra:
@@ -267,7 +271,9 @@ def pod_template(new: Json, old: Json | None) -> Errors:
 
 
 # -------------------------------------------------------------------------------------------------------------- status
-def _status(new: Json, keys: tuple[str, ...], below: tuple[str, ...], ready: str = "", *, signed: bool = False) -> Errors:
+def _status(
+    new: Json, keys: tuple[str, ...], below: tuple[str, ...], ready: str = "", *, signed: bool = False
+) -> Errors:
     status = new.get("status") or {}
     result: Errors = []
     for key in keys:
@@ -300,7 +306,14 @@ def deployment_status(new: Json, old: Json | None) -> Errors:
 
 def replica_set_status(new: Json, old: Json | None) -> Errors:
     """Source: ValidateReplicaSetStatus."""
-    keys = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration", "terminatingReplicas")
+    keys = (
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "observedGeneration",
+        "terminatingReplicas",
+    )
     below = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
     return _status(new, keys, below, "cannot be greater than readyReplicas")
 
