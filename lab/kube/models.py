@@ -51,6 +51,14 @@ class Model:
         """The object as it is read back after a write."""
         raise AssertionError
 
+    def shown(self, obj: Json) -> Json:
+        """A written object as it is answered: what reading adds to it is added in place."""
+        return obj
+
+    def held(self, stored: Stored, old: Json) -> Json:
+        """What is stored, to tell whether a write changes it; `old` is what was read of it."""
+        return old
+
     def load(self, stored: Stored) -> Json:
         """A stored object in this resource's version."""
         raise AssertionError
@@ -320,8 +328,15 @@ class CustomModel(Model):
 
     def normal(self, obj: Json) -> Json:
         meta = {key: value for key, value in obj["metadata"].items() if value not in (None, [], {}, "")}
-        made = obj | {"metadata": meta}
-        structural.default(made, self.schema)
+        return obj | {"metadata": meta}
+
+    def shown(self, obj: Json) -> Json:
+        structural.default(obj, self.schema)
+        return obj
+
+    def held(self, stored: Stored, old: Json) -> Json:
+        made = self._identity | stored.decode()
+        made["metadata"]["resourceVersion"] = str(stored.version)
         return made
 
     def load(self, stored: Stored) -> Json:

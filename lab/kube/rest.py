@@ -198,11 +198,12 @@ class Rest:
         if call.dry_run:
             if old is not None:
                 done["metadata"]["resourceVersion"] = str(old.version)
-            return done
+            return model.shown(copy.deepcopy(done))
         before = model.load(old) if old is not None else None
         stored_form = model.to_storage(done)
         stored = self.store.commit(model.resource.storage_key, stored_form, model.fields(done))
         done["metadata"]["resourceVersion"] = str(stored.version)
+        done = model.shown(copy.deepcopy(done))
         self.admission.committed(call, done, before)
         return done
 
@@ -384,7 +385,7 @@ class Rest:
             return self._delete_emptied(call, model, new, stored)
         done = model.normal(new)
         done["metadata"]["resourceVersion"] = str(stored.version)
-        if same(timeless(done), timeless(old)):
+        if same(timeless(done), timeless(model.held(stored, old))):
             return old
         return self._commit(call, model, new, stored)
 

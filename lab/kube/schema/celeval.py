@@ -618,11 +618,19 @@ def _part(name: str) -> Callable[..., int]:
             return parts[name]
         moment = value.astimezone(UTC)
         day = moment.timetuple()
-        return {
-            "FullYear": moment.year, "Month": moment.month - 1, "DayOfYear": day.tm_yday - 1, "DayOfMonth": moment.day - 1,
-            "Date": moment.day, "DayOfWeek": (moment.weekday() + 1) % 7, "Hours": moment.hour, "Minutes": moment.minute,
-            "Seconds": moment.second, "Milliseconds": moment.microsecond // 1000,
-        }[name]  # fmt: skip
+        fields: dict[str, int] = {
+            "FullYear": moment.year,
+            "Month": moment.month - 1,
+            "DayOfYear": day.tm_yday - 1,
+            "DayOfMonth": moment.day - 1,
+            "Date": moment.day,
+            "DayOfWeek": (moment.weekday() + 1) % 7,
+            "Hours": moment.hour,
+            "Minutes": moment.minute,
+            "Seconds": moment.second,
+            "Milliseconds": moment.microsecond // 1000,
+        }
+        return fields[name]  # fmt: skip
 
     return function
 
