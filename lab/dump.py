@@ -37,7 +37,7 @@ VOLATILE = frozenset(
     {
         "observedGeneration", "lastTransitionTime", "lastUpdateTime", "lastProbeTime", "lastHeartbeatTime", "startTime", "startedAt",
         "finishedAt", "completionTime", "renewTime", "acquireTime", "containerID", "imageID", "restartCount", "bootID", "machineID",
-        "systemUUID", "lastHandledReconcileAt", "history", "firstDeployed", "lastDeployed", "timestamp", "establishedTime",
+        "systemUUID", "bootid", "lastHandledReconcileAt", "history", "firstDeployed", "lastDeployed", "timestamp", "establishedTime",
         "observedLastAppliedResourceVersion", "leaseTransitions", "lastState", "deploymentRevision", "peeringStateSince",
     }
 )  # fmt: skip
@@ -47,6 +47,8 @@ ANNOTATIONS_OUT = (
     "kubectl.kubernetes.io/restartedAt",
     "deployment.kubernetes.io/revision",
 )
+TOOK = re.compile(r"\bin \d[\dhm.µn]*s\b")
+COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
 POD_SUFFIX = re.compile(
     r"^(?P<stem>.+?)-(?:(?P<hash>[0-9a-f]{8,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})-)?(?P<id>[bcdfghjklmnpqrstvwxz2456789]{5})$"
 )
@@ -130,6 +132,8 @@ def _name_ports(world: World, names: Names) -> None:
     if world.factory is not None:
         names.name(f"127.0.0.1:{world.factory.tcp_port}", "addr:factory", within=True)
     names.name(str(world.dir), "dir", within=True)
+    if head := world.git.head():
+        names.name(head, "commit:HEAD", within=True)
 
 
 def _name_secrets(world: World, name: str, cluster: LabCluster, names: Names) -> None:
@@ -272,6 +276,9 @@ def _object(obj: dict[str, Any], names: Names) -> Any:
         obj = _anywhere(obj)
     elif kind == "Node":
         obj = {**obj, "status": {k: v for k, v in (obj.get("status") or {}).items() if k != "images"}}
+    elif kind == "ConfigMap" and {"digest", "step"} <= (obj.get("data") or {}).keys():
+        # A mark: what it was made from names this lab's own addresses.
+        obj = {**obj, "data": {**obj["data"], "digest": f"<mark:{obj['data']['step']}>"}}
     elif kind == "Secret":
         obj = {**obj, "data": {k: _secret(obj, k, v, names) for k, v in (obj.get("data") or {}).items()}}
     elif kind == "EndpointSlice":
@@ -297,6 +304,8 @@ def _anywhere(pod: dict[str, Any]) -> dict[str, Any]:
     """A pod whose node the scheduler chose: which one it was depends on who was ready first."""
     spec = {k: v for k, v in pod.get("spec", {}).items() if k != "nodeName"}
     status = {k: v for k, v in (pod.get("status") or {}).items() if k not in ("hostIP", "hostIPs", "podIP", "podIPs")}
+    if status.get("phase") in ("Succeeded", "Failed"):  # whether it was seen ready before it ended is chance
+        status["conditions"] = [{k: v for k, v in c.items() if k != "message"} for c in status.get("conditions") or ()]
     return {**pod, "spec": spec, "status": status}
 
 
@@ -359,7 +368,8 @@ def _text(value: str, names: Names) -> str:
         return f"<base64 {_text(decoded, names)}>"
     value = PEM.sub(lambda m: names.name(m[0].strip(), "pem") + "\n", value)
     value = names.in_text(value)
-    return TIME.sub("<time>", value)
+    value = TOOK.sub("in <duration>", TIME.sub("<time>", value))
+    return COMMIT.sub("<commit>", value)
 
 
 def _decoded(value: str) -> str | None:
