@@ -136,7 +136,8 @@ class Kustomizations(Flux):
         try:
             files = self._files(obj, source, revision)
             self._dependencies(obj, source, revision)
-            obj = await self._say(obj, f"Building manifests for revision {revision} with a timeout of {self._timeout_text(obj)}")
+            if self._news(obj, revision) and not (spec.get("wait") or spec.get("healthChecks")):
+                obj = await self._say(obj, f"Building manifests for revision {revision} with a timeout of {self._timeout_text(obj)}")
             inventory = await self._roll(obj, files, revision)
         except Failed as error:
             now = stamp(self.clock)
@@ -161,12 +162,20 @@ class Kustomizations(Flux):
             done.append(("Healthy", "True", "Succeeded", f"Health check passed in {go_duration(round(self.clock.seconds() - begin, 3))}"))
         status = {
             "conditions": conditions(obj, done, stamp(self.clock), drop=("Reconciling", "Stalled")), "inventory": {"entries": inventory}, "lastAppliedRevision": revision,
-            "lastAttemptedRevision": revision, "observedGeneration": obj["metadata"].get("generation", 1), "history": self._history(obj, "ReconciliationSucceeded", revision, begin), **handled,
+            "lastAttemptedRevision": revision, "observedGeneration": obj["metadata"].get("generation", 1), **handled,
         }  # fmt: skip
+        if self._news(obj, revision) or requested(obj) != (obj.get("status") or {}).get("lastHandledReconcileAt", ""):
+            status["history"] = self._history(obj, "ReconciliationSucceeded", revision, begin)
         await self.write(KUSTOMIZATIONS, obj, status)
         if fresh:
             self.events.emit(obj, "ReconciliationSucceeded", f"Reconciliation finished in {go_duration(round(self.clock.seconds() - begin, 3))}, next run in {go_duration(interval)}")
         return self.settle(key, facts, self.periodic(interval))
+
+    @staticmethod
+    def _news(obj: Object, revision: str) -> bool:
+        """Whether this run is about something that has not been applied yet: a quiet look at drift says nothing."""
+        status = obj.get("status") or {}
+        return status.get("lastAppliedRevision") != revision or status.get("observedGeneration") != obj["metadata"].get("generation", 1)
 
     def _history(self, obj: Object, state: str, revision: str, begin: float) -> list[Object]:
         """The last five distinct ends, newest first."""
@@ -366,7 +375,8 @@ class Kustomizations(Flux):
         if not checks:
             return
         timeout = self._timeout(obj)
-        await self._say(obj, f"Running health checks for revision {revision} with a timeout of {go_duration(timeout)}")
+        if self._news(obj, revision):
+            await self._say(obj, f"Running health checks for revision {revision} with a timeout of {go_duration(timeout)}")
         end = self.clock.seconds() + timeout
         while True:
             waiting, failed = await self._states(checks, spec.get("healthCheckExprs") or ())

@@ -64,10 +64,12 @@ class Client:
         return dict(found.get("data") or {})
 
     async def exec_problem(self, node: str) -> str:
-        """Why a command cannot be run on a node's pods; empty where it can."""
-        machine_cluster = self.target.lab
-        find = getattr(machine_cluster, "exec_problem", None)
-        return str(find(node)) if find is not None else ""
+        """Why a command cannot be run on a node's pods; empty where it can: its kubelet may wait for a serving certificate."""
+        lab = self.target.lab
+        machine = next((m for m in self.call.world.machines.values() if m.hostname == node and m.cluster is lab), None)
+        if lab is None or machine is None or not await lab.serving_certificate_pending(machine):
+            return ""
+        return "error dialing backend: remote error: tls: internal error"
 
 
 def client(call: Call, context: str | None = None, kubeconfig: str | None = None) -> Client:
