@@ -100,7 +100,8 @@ def line(event: Event, paint: Paint, *, verbose: bool = False) -> str | None:
             points = [f"{step} ({short(str(point), 80)})" for step, point in (data.get("safe_points") or {}).items()]
             return paint(f"stopping: {'; '.join(points) or 'nothing runs'}", "yellow")
         case "gate.met":
-            return paint(f"  ✓ gate {data.get('title', data.get('check'))}", "dim")
+            again = " (still)" if data.get("again") else ""
+            return paint(f"  ✓ {name}: {data.get('title', data.get('check'))}{again}", "dim")
     return f"    {kind} {name}" if verbose else None
 
 

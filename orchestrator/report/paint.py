@@ -69,6 +69,7 @@ def count(number: int, noun: str) -> str:
 
 
 def short(text: str, width: int) -> str:
-    """One line of at most `width` characters."""
-    flat = " ".join(text.split())
+    """One line of at most `width` characters; what it is indented by stays."""
+    indent = text[: len(text) - len(text.lstrip(" "))]
+    flat = indent + " ".join(text.split())
     return flat if len(flat) <= width else flat[: max(0, width - 1)] + "…"

@@ -51,3 +51,16 @@ def summary(data: Json, paint: Paint, *, folder: str, code: int, differing: Iter
     rows.append(("evidence", folder))
     verdict = paint("rehearsal passed", "green", "bold") if code == 0 else paint(f"rehearsal ended with exit {code}", "red", "bold")
     return "\n".join([verdict, *columns(rows, "  ")])
+
+
+def drills(data: Json) -> str:
+    """The summary of drills as text: what was injected, and how it was caught."""
+    played = data["drills"]
+    bad = [one for one in played if one["problems"]]
+    caught = Counter("got over" if one["exit"] == 0 else f"exit {one['exit']}" for one in played)
+    lines = [f"{len(played)} faults, {len(played) - len(bad)} answered as expected ({', '.join(f'{how} {n}' for how, n in sorted(caught.items()))})"]
+    for one in played:
+        how = "got over it" if one["exit"] == 0 else f"exit {one['exit']} by {one['by']}"
+        lines.append(f"  {one['name']}: {one['about']} -> {how}, lifted: exit {one['lifted_exit']}")
+    lines += [f"  ✗ {one['name']}: {text}" for one in bad for text in one["problems"]]
+    return "\n".join([*lines, *([f"  evidence {data['folder']}"] if bad else [])])
