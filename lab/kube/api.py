@@ -524,7 +524,9 @@ class ApiServer:
         transform = writes.patcher(
             call, model, media, req.body, _one(req, "force").lower() in ("true", "1"), self.rest.now()
         )
-        done, created = self.rest.update(call, model, transform, allow_create=media == writes.APPLY)
+        done, created = self.rest.update(
+            call, model, transform, allow_create=media == writes.APPLY and not call.subresource
+        )
         return self._reply(201 if created else 200, done, wanted, req=req, model=model)
 
     def _write_subresource(self, req: Req, call: Call, model: Model, verb: str, wanted: Wanted) -> Answer:

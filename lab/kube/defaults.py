@@ -145,7 +145,9 @@ def _remote_volume(volume: Json) -> None:
 
 def pod(obj: Json) -> None:
     """A pod."""
-    spec = obj["spec"]
+    spec, status = obj["spec"], obj["status"]
+    if status.get("podIP") and not status.get("podIPs"):
+        status["podIPs"] = [{"ip": status["podIP"]}]
     pod_spec(spec)
     for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
         resources = container.get("resources") or {}

@@ -108,6 +108,12 @@ def _pod(new: Json, old: Json | None, context: Context) -> None:
         new["status"] = {"phase": "Pending", "qosClass": pods.quality(new["spec"])}
 
 
+def _pod_status(new: Json, old: Json | None, context: Context) -> None:
+    kept = ((old or {}).get("status") or {}).get("qosClass")
+    if kept:
+        new["status"] = {**(new.get("status") or {}), "qosClass": kept}
+
+
 def _daemon_set(new: Json, old: Json | None, context: Context) -> None:
     notes = new["metadata"].get("annotations") or {}
     new["metadata"]["annotations"] = notes
@@ -181,6 +187,8 @@ def _definition(new: Json, old: Json | None, context: Context) -> None:
 
 
 def _template_warnings(new: Json, old: Json | None) -> list[str]:
+    if old is not None and old["metadata"].get("generation") == new["metadata"].get("generation"):
+        return []
     template = new["spec"].get("template") or {}
     return pods.warnings(template.get("spec") or {}, "spec.template.spec")
 
@@ -195,7 +203,7 @@ TABLE: Final[dict[tuple[str, str], Rules]] = {
     ("", "serviceaccounts"): Rules(order="UF"),
     ("", "namespaces"): Rules(core.namespace, "FU", prepare=_namespace),
     ("", "nodes"): Rules(core.node, "FUC", status=core.node),
-    ("", "pods"): Rules(pods.pod, "UC", status=pods.pod_status, prepare=_pod, warn=lambda new, old: pods.warnings(new.get("spec") or {}, "spec")),
+    ("", "pods"): Rules(pods.pod, "UC", status=pods.pod_status, prepare_status=_pod_status, prepare=_pod, warn=lambda new, old: pods.warnings(new.get("spec") or {}, "spec")),
     ("", "services"): Rules(services.service, "UOF", update=services.upgrade, status=services.status, prepare=_service),
     ("", "endpoints"): Rules(services.endpoints, "UMC"),
     ("", "limitranges"): Rules(core.limit_range, "F"),
@@ -212,7 +220,7 @@ TABLE: Final[dict[tuple[str, str], Rules]] = {
     ("batch", "jobs"): Rules(batch.job, "FUC", prepare=_job, warn=_template_warnings),
     ("batch", "cronjobs"): Rules(batch.cron_job, "UC", status_order=""),
     ("autoscaling", "horizontalpodautoscalers"): Rules(others.autoscaler, "UC"),
-    ("policy", "poddisruptionbudgets"): Rules(others.budget, "C", core=False, status=others.budget_status, status_order=""),
+    ("policy", "poddisruptionbudgets"): Rules(others.budget, "C", names=meta.path_segment, core=False, status=others.budget_status, status_order=""),
     ("networking.k8s.io", "ingresses"): Rules(others.ingress, "UMC", status=others.ingress_status),
     ("networking.k8s.io", "ingressclasses"): Rules(others.ingress_class, "UOF", update=others.ingress_class_update),
     ("networking.k8s.io", "networkpolicies"): Rules(others.network_policy, "FUC"),
