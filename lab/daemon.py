@@ -238,6 +238,9 @@ class Daemon:
                 if condition.node in self.world.machines:
                     self.world.machines[condition.node].mend(condition)
             faults.conditions.clear()
+            for machine in self.world.machines.values():
+                if machine.state.powered and machine.stage() == "off":  # it did not come back from a boot: somebody pushes the button
+                    machine.power(True)
         return True
 
     async def _quiet(self, _words: list[str]) -> Any:
