@@ -187,7 +187,7 @@ class _Builder:
         )
 
     def reconcile_test(self) -> Step:
-        """A real object is made and removed through Git. Interrupted, it starts over: each of its parts may be repeated."""
+        """A real object is made and removed through Git. Interrupted, it goes on where it was: each of its parts may be repeated."""
         path, name = repository.test_path(self.site, self.name), "reconcile-test"
         inputs = digest(name, self.site.git.url, self.path, self.site.versions.flux)
         wanted = repository.test_object(self.name)
@@ -208,10 +208,10 @@ class _Builder:
             actions=(
                 GitCommit(f"Test the reconciliation of {self.name}", {path: repository.test_file(self.name)}),
                 *sync,
-                Await(self._seen("made", wanted, kube.judge_present)),
+                Await(self._seen("made", wanted, kube.judge_present), once=True),
                 GitCommit(f"End the test of the reconciliation of {self.name}", {path: None}),
                 *sync,
-                Await(self._seen("removed", wanted, kube.judge_absent)),
+                Await(self._seen("removed", wanted, kube.judge_absent), once=True),
                 Mark(self.name, name, inputs),
             ),
             holds=("git",),

@@ -162,9 +162,9 @@ class _Builder:
             actions=(
                 *(Objects(name, (kube.namespace(SPACE),), delete=True, within=timedelta(minutes=5)) for name in self.names),
                 *(Objects(name, servers(name)) for name in self.names),
-                Await(self._servers_up()),
+                Await(self._servers_up(), once=True),
                 *(Objects(name, (probe(name, self.names),)) for name in self.names),
-                Await(self._clients_done(jobs)),
+                Await(self._clients_done(jobs), once=True),
                 *(Objects(name, (kube.namespace(SPACE),), delete=True, within=timedelta(minutes=5)) for name in self.names),
                 *(Mark(name, "global-service-test", inputs) for name in self.names),
             ),

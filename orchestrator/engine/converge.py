@@ -265,7 +265,8 @@ class _Attempt:
                 raise self.interrupted(f"before action {index + 1} of {self.step.id}")
             self.context.active[self.step.id] = label(action)
             if isinstance(action, Await):
-                self._await(action)
+                if not (action.once and any(begun > index for begun in self.left)):
+                    self._await(action)
             elif isinstance(action, Approval):
                 if not approved(self.step, self.context.view):
                     raise self._waiting(action)

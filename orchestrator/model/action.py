@@ -162,9 +162,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Await:
-    """A wait inside of a step, between two of its actions: UNMET at its deadline fails the step."""
+    """A wait inside of a step, between two of its actions: UNMET at its deadline fails the step.
+
+    It is asked again by each run that does the action behind it: what it guards is done on a fresh answer. `once`: not by a run that
+    goes on behind it, since what follows ends what it waited for (the object of a test, which is removed in the end).
+    """
 
     check: Check
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

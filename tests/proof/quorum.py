@@ -73,7 +73,7 @@ def _step(step: Step) -> Step:
 
 def _action(step: Step, index: int, action: Action) -> Action:
     if isinstance(action, Await):
-        return Await(staged_check(action.check))
+        return replace(action, check=staged_check(action.check))
     if isinstance(action, Approval):
         return action
     return Command(("world", "do", step.id, str(index)), once=isinstance(action, Command) and action.once)
