@@ -135,6 +135,21 @@ class Rig:
             if child.stderr:
                 child.stderr.close()
 
+    def records(self) -> int:
+        """How many records the journal holds, by its lines."""
+        return sum(path.read_bytes().count(b"\n") for path in (self.state / "journal").glob("*.ndjson"))
+
+    def kill_after(self, records: int) -> None:
+        """Start `up` and kill it with SIGKILL once it has written so many more records (or let it end before)."""
+        wanted = self.records() + records
+        child = self.spawn("up", "--yes")
+        deadline = time.monotonic() + PATIENCE
+        while child.poll() is None and self.records() < wanted:
+            assert time.monotonic() < deadline, f"no {records} records within {PATIENCE:.0f} s"
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+
     @staticmethod
     def _lab(*args: str) -> str:
         done = subprocess.run([sys.executable, "-m", "lab", *args], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import random
 import shutil
 import time
 from collections.abc import Iterator
@@ -120,6 +121,23 @@ def test_kills_in_the_middle_end_in_the_same_world(tmp_path: Path) -> None:
     with Rig(tmp_path / "two") as rig:
         for word in ("apply-config", " bootstrap", "helm upgrade", "gateway: ", "flux bootstrap"):
             rig.kill_at(word)
+        last = rig.up()
+        assert "resolve" not in last.err
+        assert same(undisturbed, rig.dump()) == ""
+        assert once(rig.record(), " bootstrap") - once(rig.record(), "flux bootstrap") == 2
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("kills")
+def test_twenty_five_kills_at_random_moments_end_in_the_same_world(tmp_path: Path) -> None:
+    """Moments are counted in journal records, not seconds, so that a seed means the same on any machine."""
+    chance = random.Random(25)
+    with Rig(tmp_path / "one") as rig:
+        rig.up()
+        undisturbed = rig.dump()
+    with Rig(tmp_path / "two") as rig:
+        for _ in range(25):
+            rig.kill_after(chance.randint(1, 40))
         last = rig.up()
         assert "resolve" not in last.err
         assert same(undisturbed, rig.dump()) == ""
