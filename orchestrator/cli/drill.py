@@ -77,8 +77,9 @@ class Played:
         """One line for people: what was injected, and how it was caught."""
         how = "the product got over it" if self.exit == 0 else f"exit {self.exit} by {self.by}: {self.found}"
         mark = "✓" if not self.problems else "✗"
+        hits = f"; hit {sum(self.struck.values())}x" if self.struck else ""
         rest = "".join(f"\n    {text}" for text in self.problems)
-        return f"{mark} {self.name} ({self.about}; hit {sum(self.struck.values())}x): {how}; lifted: exit {self.lifted_exit}  {self.seconds:.0f}s{rest}"
+        return f"{mark} {self.name} ({self.about}{hits}): {how}; lifted: exit {self.lifted_exit}  {self.seconds:.0f}s{rest}"
 
 
 def catalogue() -> tuple[Fault, ...]:

@@ -15,6 +15,7 @@ import inventory
 import phases
 from lab import catalogue
 from lab.faults import WorldFileError
+from orchestrator.cli import drill
 
 SITE = Path(__file__).parents[2] / "inventory" / "sites" / "ten-weeks" / "site.yaml"
 ENTRIES = catalogue.load()
@@ -71,19 +72,16 @@ def test_a_sample_is_answered_as_expected(tmp_path: Path) -> None:
     assert all(one["lifted_exit"] == 0 for one in played)
 
 
+def _seeds() -> list[int]:
+    """Five seeds whose mixes strike early: four on blank machines, one while Talos is installed (`make faults` takes fifty as they come)."""
+    faults = tuple(drill.Fault.of(entry.to_json()) for entry in ENTRIES)
+    places = {seed: drill.mixed(faults, seed).after for seed in range(SEED, SEED + 200)}
+    return [*[seed for seed, after in places.items() if after == "blank"][:4], *[seed for seed, after in places.items() if after == "preflight"][:1]]
+
+
 @pytest.mark.lab
 @pytest.mark.xdist_group("faults")
-def test_random_faults_end_green_and_say_what_was_injected(tmp_path: Path) -> None:
-    played = _rehearse(tmp_path, "--faults", "random", "--seed", str(BLANK_SEEDS[0]))["drills"]
+@pytest.mark.parametrize("seed", _seeds())
+def test_random_faults_end_green_and_say_what_was_injected(seed: int, tmp_path: Path) -> None:
+    played = _rehearse(tmp_path, "--faults", "random", "--seed", str(seed))["drills"]
     assert played[0]["lifted_exit"] == 0 and played[0]["about"]
-
-
-def _blank_seeds() -> list[int]:
-    """Seeds whose mix strikes where no world has to be made first."""
-    from orchestrator.cli import drill
-
-    faults = tuple(drill.Fault.of(entry.to_json()) for entry in ENTRIES)
-    return [seed for seed in range(1, 200) if drill.mixed(faults, seed).after == "blank"]
-
-
-BLANK_SEEDS = _blank_seeds()
