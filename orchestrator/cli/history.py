@@ -20,14 +20,19 @@ def history(shared: Shared, check: bool, last: int | None, form: str) -> None:
     """Show what was done, when, and what was decided."""
     from orchestrator.adapters.journal import verify
     from orchestrator.adapters.masking import inert
+    from orchestrator.cli import anchor
     from orchestrator.report.history import history as history_text
     from orchestrator.report.paint import count
 
     folder = shared.room.state_dir / "journal"
     if check:
         found = verify(folder)
-        if found.faults:
-            raise StateError("the journal does not verify:\n" + "\n".join(f"  {fault}" for fault in found.faults), hint="docs/guide.md, A journal that is refused")
+        wrong, silent = ([], []) if found.faults else anchor.faults(shared.room, shared.room.records())
+        faults = [*found.faults, *wrong]
+        if faults:
+            raise StateError("the journal does not verify:\n" + "\n".join(f"  {fault}" for fault in faults), hint="docs/guide.md, A journal that is refused")
+        if silent:
+            shared.say(f"not compared with the marks in {', '.join(silent)}: no answer")
         shared.data(f"{count(found.records, 'record')}, head {found.head[:16]}: the chain is whole and ends where the anchor says" if form == "text" else dump("json", {"records": found.records, "head": found.head, "faults": []}))
         return
     records = list(shared.room.records())

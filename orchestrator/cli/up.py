@@ -99,6 +99,7 @@ def _run(shared: Shared, room: Room, wanted: Choice, saved: Plan | None, lock: A
     from orchestrator.adapters.events import EventLog
     from orchestrator.adapters.journal import Journal
     from orchestrator.adapters.log import RunLog
+    from orchestrator.cli import anchor
     from orchestrator.cli.live import listener
     from orchestrator.cli.masked import MaskedEvents, MaskedJournal
     from orchestrator.engine import api
@@ -119,7 +120,12 @@ def _run(shared: Shared, room: Room, wanted: Choice, saved: Plan | None, lock: A
         stack.callback(writer.close)
         ports = Ports(reader=room.reader, writer=writer, clock=room.clock, journal=MaskedJournal(journal, room.masker), events=MaskedEvents(events, room.masker), fence=lock, children=SystemChildren())
         options = UpOptions(run=run, command=command, plan=saved, confirmed=confirmed)
-        return api.up(room.subject, wanted if saved is None else Choice(), ports=ports, options=options, stop=stop)
+        report = api.up(room.subject, wanted if saved is None else Choice(), ports=ports, options=options, stop=stop)
+        if report.exit_code not in (8, 11):  # whoever lost the lock or the journal writes nothing more
+            lock.check()
+            for problem in anchor.put(room, journal.records(), changed=report.actions > 0):
+                shared.say(f"the journal's head could not be marked in {problem}")
+        return report
 
 
 def _accepted(shared: Shared, room: Room, wanted: Choice, saved: Plan | None, yes: bool) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.journal import Journal
 from tests.lab.rig import Rig, once
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("weeks")]
@@ -54,6 +55,23 @@ def test_the_machine_readable_shapes(finished: Rig) -> None:
     assert status["summary"]["phases"] == status["summary"]["phases_done"] and status["failure"] is None
     records = [json.loads(line) for line in finished.run("history", "-o", "ndjson").out.splitlines()]
     assert [record["seq"] for record in records] == list(range(1, len(records) + 1))
+    finished.run("history", "--verify")
+
+
+def test_a_cut_journal_shows_even_without_its_anchor_file(finished: Rig, tmp_path: Path) -> None:
+    """The clusters hold a mark of the head: whoever cuts the chain and removes the anchor beside it is still found."""
+    journal = finished.state / "journal"
+    shutil.copytree(journal, tmp_path / "kept")
+    last = max(journal.glob("*.ndjson"))
+    last.write_bytes(b"".join(last.read_bytes().splitlines(keepends=True)[:-3]))
+    (journal / "anchor").unlink()
+    Journal(journal).close()  # as the product itself would anchor it anew
+    try:
+        refused = finished.run("history", "--verify", expect=11)
+        assert "the mark in infra" in refused.err
+    finally:
+        shutil.rmtree(journal)
+        shutil.copytree(tmp_path / "kept", journal)
     finished.run("history", "--verify")
 
 
