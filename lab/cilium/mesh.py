@@ -89,6 +89,12 @@ class Mesh(Controller):
             NODES: lambda _: (),
         }  # fmt: skip
 
+    async def start(self) -> None:
+        """Connect anew: links are of one life alone, and a restored clock may stand long before the times of the last one."""
+        if not self.running:
+            self.links, self._seen = {}, ""
+        await super().start()
+
     async def reconcile(self, key: str) -> float | None:
         now, wait = self.clock.seconds(), None
         configured = self.configured()

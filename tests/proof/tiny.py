@@ -36,7 +36,7 @@ def step(row: Mapping[str, Any]) -> Step:
     goal = Check(f"{row['id']}.goal", f"{row['goal']} to be there", (FileRead(row["goal"]),), there, hint=f"ls {row['goal']}", within=timedelta(seconds=row.get("within", 5)))
     env = {name: Secret(ref) for name, ref in row.get("env", {}).items()}
     command = Command(tuple(row["argv"]), env=env, once=row.get("once", False), within=timedelta(seconds=row.get("deadline", 60)))
-    return Step(row["id"], row["id"], "1", goal, (command,))
+    return Step(row["id"], row["id"], "1", goal, (command,), settle=timedelta(seconds=row.get("settle", 2)))
 
 
 def compiled(rows: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:

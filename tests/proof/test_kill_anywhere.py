@@ -1,0 +1,81 @@
+"""A seeded sample of `make kill-anywhere`, and proof that the proof can fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.journal import records_of
+from orchestrator.engine.status import fold
+from tests.proof import tiny
+from tests.proof.kill_anywhere import standing
+
+SAMPLE = 40
+ROOT = Path(__file__).parents[2]
+LIFE = """
+import json, os, signal, sys
+from pathlib import Path
+from tests.proof import kill_anywhere, tiny
+key = tuple(json.loads(sys.argv.pop(1)))
+passed = Path(sys.argv[sys.argv.index("-C") + 1]) / "passed"
+def on(one):
+    with passed.open("a") as file: file.write(json.dumps(one) + "\\n")
+    if one == key: kill_anywhere.die()
+kill_anywhere.Watch({}, on, lambda segment: None).install()
+sys.exit(tiny.main())
+"""
+
+
+@pytest.mark.lab
+@pytest.mark.xdist_group("kills")
+def test_a_seeded_sample_of_all_boundaries() -> None:
+    argv = [sys.executable, "-m", "tests.proof.kill_anywhere", "--sample", str(SAMPLE), "--seed", os.environ.get("KILL_SEED", "0"), "--shards", "1"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    print("\n" + done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == f"{SAMPLE} boundaries, 0 lost, 0 twice, 0 asked"
+
+
+def life(folder: Path, key: list[object]) -> int:
+    """One life of the command on a tiny site, killed at a boundary."""
+    from tests.proof.offline import environment
+
+    argv = [sys.executable, "-c", LIFE, json.dumps(key), "-C", str(folder), "-q", "up", "--yes"]
+    return subprocess.run(argv, cwd=ROOT, env=environment(), capture_output=True, check=False).returncode
+
+
+def passed(folder: Path) -> list[list[object]]:
+    """The boundaries that were passed so far."""
+    return [json.loads(line) for line in (folder / "passed").read_text().splitlines()]
+
+
+def test_every_boundary_of_a_tiny_run_in_real_processes(tmp_path: Path) -> None:
+    """No lab, no fork, no snapshot: real programs, a real disk, SIGKILL. A step may run once and leaves a count of how often it did."""
+    steps = (tiny.row("a", "echo x >> a.count; touch a", once=True), tiny.row("b", "echo x >> b.count; touch b", once=True))
+    undisturbed = tiny.write(tmp_path / "undisturbed", *steps)
+    assert life(undisturbed, ["never"]) == 0
+    wanted = standing(fold(records_of(undisturbed / ".bootstrap/journal")))
+    boundaries = passed(undisturbed)
+    assert len(boundaries) == len({json.dumps(one) for one in boundaries}) > 25
+    picked = boundaries[:: max(1, len(boundaries) // 14)]
+    for number, key in enumerate(picked):
+        folder = tiny.write(tmp_path / str(number), *steps)
+        assert life(folder, key) == -9, key
+        assert life(folder, ["never"]) == 0, key
+        assert [(folder / f"{name}.count").read_text() for name in "ab"] == ["x\n", "x\n"], key
+        assert standing(fold(records_of(folder / ".bootstrap/journal"))) == wanted, key
+    print(f"\n{len(picked)} of {len(boundaries)} boundaries of a tiny run: 0 lost, 0 twice, 0 asked")
+
+
+def test_the_proof_can_fail(tmp_path: Path) -> None:
+    """A journal that says less is seen to say less."""
+    folder = tiny.write(tmp_path / "site", tiny.row("a", "touch a"))
+    assert life(folder, ["never"]) == 0
+    records = records_of(folder / ".bootstrap/journal")
+    whole, part = fold(records), fold(records[:-3])
+    assert standing(whole) != standing(part)
