@@ -35,14 +35,14 @@ def loads_or_says(home: Path, raw: bytes) -> tuple[inventory.SiteError, ...]:
     """The errors, none for a valid site; everything that an operator would see is checked to be showable."""
     file = home / "site.yaml"
     file.write_bytes(raw)
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         inventory.load(file)
         errors: tuple[inventory.SiteError, ...] = ()
     except inventory.SiteErrors as caught:
         errors = caught.errors
         assert errors
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     lines = raw.count(b"\n") + raw.count(b"\r") + 2
     for error in errors:
         assert 1 <= error.line <= lines and error.column >= 1
