@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +123,9 @@ def _put(reference: SecretRef, value: str, folder: Path, placed: Placed) -> None
 
 def env_file(folder: Path, variables: Mapping[str, str]) -> str:
     """DIR/env: loads under `sh -eu`; PATH gets the simulated programs first."""
-    lines = ["# Loads a lab into a shell: . DIR/env", f"PATH={shlex.quote(str(folder / 'bin'))}:$PATH", "export PATH"]
+    own = Path(sys.executable).parent  # last: where bootstrap itself is, and what was installed beside it
+    path = f"PATH={shlex.quote(str(folder / 'bin'))}:$PATH:{shlex.quote(str(own))}"
+    lines = ["# Loads a lab into a shell: . DIR/env", path, "export PATH"]
     for name, value in variables.items():
         lines.append(f"export {name}={shlex.quote(value)}")
     return "\n".join(lines) + "\n"
