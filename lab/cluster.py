@@ -394,7 +394,7 @@ class LabCluster:
             for extra in self.extras:
                 self.controllers += extra(self)
         for controller in self.controllers:
-            controller.fault = self._controller_fault
+            controller.script(self._controller_fault)
         await start_all(self.controllers)
         for listener in self.on_up:
             listener()

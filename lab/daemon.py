@@ -239,7 +239,8 @@ class Daemon:
                     self.world.machines[condition.node].mend(condition)
             faults.conditions.clear()
             for machine in self.world.machines.values():
-                if machine.state.powered and machine.stage() == "off":  # it did not come back from a boot: somebody pushes the button
+                if machine.stuck:  # somebody pushes the button
+                    machine.power(False)
                     machine.power(True)
         return True
 

@@ -243,6 +243,12 @@ class Machine:
         if condition.absent:
             self.power(True)
 
+    @property
+    def stuck(self) -> bool:
+        """Whether a fault has stopped it for good: it did not come back from a boot, or hangs in the installer."""
+        hangs = self.state.stage == "installing" and not ("installed" in self.agenda or "install-failed" in self.agenda)
+        return self.state.powered and (self.state.stage == "off" or hangs)
+
     # --- what others ask -------------------------------------------------------------------------------------------
 
     @property

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from lab.clock import Clock
 from lab.ctl.base import Controller, Informers, Keys
+from lab.faults import Effect
 from lab.kube.port import KubePort
 
 Object = dict[str, Any]
@@ -128,6 +129,11 @@ class CrdGate(Controller):
 
     def watches(self) -> Mapping[str, Keys]:
         return {CRDS: lambda crd: ("all",) if crd["metadata"]["name"] in self._names else ()}
+
+    def script(self, fault: Callable[[str, str], Effect | None]) -> None:
+        super().script(fault)
+        for _, controller in self.behind:
+            controller.script(fault)
 
     async def reconcile(self, key: str) -> float | None:
         for names, controller in self.behind:

@@ -473,6 +473,10 @@ class Controller(ABC):
         self._workers: list[asyncio.Task[None]] = []
         self._attached: list[tuple[Informer, Handler]] = []
 
+    def script(self, fault: Callable[[str, str], Effect | None]) -> None:
+        """Ask `fault` before each reconcile what a world file does to it."""
+        self.fault = fault
+
     @abstractmethod
     def watches(self) -> Mapping[str, Keys]:
         """gvr -> the keys that a change of one of its objects concerns."""

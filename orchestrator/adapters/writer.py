@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,7 @@ class SiteWriter:
     def _junos(self, action: JunosChange, place: Place, stopped: Callable[[], bool]) -> Outcome:
         if self._gateway is None:
             raise BootstrapError("the site has no gateway")
+        action = replace(action, lock_within=action.lock_within * self._scale)
         comment = "bootstrap " + hashlib.sha256("\n".join(action.lines).encode()).hexdigest()[:16]
         deadline = time.monotonic() + action.within.total_seconds() * self._scale
         log = self._stem(place)

@@ -27,6 +27,7 @@ HANDLED = (4, 5, 6, 10)  # exit codes of a fault that was caught: precondition, 
 DEADLINES = 0.03  # of the real ones, while a fault is in the world: nine simulated minutes of a minute at the lab's usual speed
 MOST_RUNS = 4  # of `up` after the faults are lifted
 HUNG_SECONDS = 300.0
+HUNG = 124  # stands for the exit code of an `up` that did not end
 
 
 class LabFailed(BootstrapError):
@@ -213,7 +214,10 @@ def _resolve(where: Path, report: Mapping[str, Any]) -> None:
 
 def _up(where: Path, until: str) -> tuple[int, dict[str, Any]]:
     """`up` in the lab's environment. -> exit code, its report (or `{"error": last words}`)."""
-    done = product(where, "-q", "up", "--yes", "--until", until, "-o", "json")
+    try:
+        done = product(where, "-q", "up", "--yes", "--until", until, "-o", "json")
+    except subprocess.TimeoutExpired:
+        return HUNG, {"error": f"`up` did not end within {HUNG_SECONDS:.0f} s"}
     (where / "up.err").open("a").write(done.stderr)
     try:
         found = json.loads(done.stdout)

@@ -84,6 +84,8 @@ def judge_registered(wanted: tuple[Node, ...], answers: Answers) -> Verdict:
         return problem
     found = {str(dig(o, "metadata", "name")): o for o in items(answers[0])}
     missing = [node.name for node in wanted if node.name not in found]
+    if found and len(missing) == len(wanted):  # waiting does not make another cluster ours
+        return unmet(f"this is not the inventory's cluster: its nodes are {', '.join(sorted(found)[:5])}", permanent=True, foreign=True)
     if missing:
         return unmet(f"not registered yet: {', '.join(missing)}")
     for node in wanted:
