@@ -26,6 +26,8 @@ UNDER_ENV = 'set -eu; . "$0"; exec "$@"'
 HANDLED = (4, 5, 6, 10)  # exit codes of a fault that was caught: precondition, step, gate, unknown outcome
 DEADLINES = 0.03  # of the real ones, while a fault is in the world: nine simulated minutes of a minute at the lab's usual speed
 MOST_RUNS = 4  # of `up` after the faults are lifted
+START_TRIES = 5
+START_PAUSE_SECONDS = 5.0
 HUNG_SECONDS = 300.0
 HUNG = 124  # stands for the exit code of an `up` that did not end
 
@@ -126,7 +128,7 @@ def play(fault: Fault, folder: Path, site: Path, *, seed: int, keep: bool, say: 
     where.mkdir(parents=True)
     world = where / "world.json"
     world.write_text(json.dumps(fault.world))
-    lab("start", "--dir", str(where), "--site", str(site), "--seed", str(seed), "--at", fault.after)
+    _start(where, site, seed, fault.after)
     try:
         lab("fault", "--dir", str(where), "--add", str(world))
         usual = _scale(where, DEADLINES)
@@ -153,6 +155,18 @@ def play(fault: Fault, folder: Path, site: Path, *, seed: int, keep: bool, say: 
         shutil.rmtree(where, ignore_errors=True)
     say(played.line())
     return played
+
+
+def _start(where: Path, site: Path, seed: int, after: str) -> None:
+    """A kept world comes back on its own ports: where somebody has one of them for a moment, wait."""
+    for left in range(START_TRIES, 0, -1):
+        try:
+            lab("start", "--dir", str(where), "--site", str(site), "--seed", str(seed), "--at", after)
+            return
+        except LabFailed as error:
+            if left == 1 or "address already in use" not in str(error):
+                raise
+            time.sleep(START_PAUSE_SECONDS)
 
 
 def _scale(where: Path, scale: float) -> float:
