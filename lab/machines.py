@@ -599,8 +599,7 @@ class Machine:
     def _installed(self) -> None:
         self.state.config, self.state.pending = self.state.pending, ""
         self.state.address_since = self.clock.seconds()
-        self.state.stage = "rebooting"
-        self.agenda.set("booted", self._jitter(REBOOT))
+        self.reboot()
 
     def _install_failed(self) -> None:
         """Talos reboots after a failed sequence, and finds no config."""
