@@ -62,6 +62,14 @@ def _parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--world", default="", help="world file: scripted faults and conditions")
         sub.add_argument("--at", default="blank", help="blank, kubernetes, or a phase that is to be finished")
+        sub.add_argument(
+            "--control-plane",
+            nargs="?",
+            default="",
+            const=os.environ.get("KUBEBUILDER_ASSETS", "."),
+            metavar="DIR",
+            help="stand on the real etcd, kube-apiserver, kube-controller-manager and kube-scheduler in DIR (without DIR: $KUBEBUILDER_ASSETS)",
+        )
         sub.add_argument("--cache", default="", help="where worlds made with --at PHASE are kept")
     command("stop", stop, "end a lab")
     command("status", status, "how the lab stands, as JSON")
@@ -111,7 +119,19 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         "speed": options.speed,
         "world": str(Path(options.world).absolute()) if options.world else "",
         "at": options.at,
+        "control_plane": _programs(options.control_plane),
     }
+
+
+def _programs(folder: str) -> str:
+    if not folder:
+        return ""
+    from lab.ground.plane import missing
+
+    where = Path(folder).absolute()
+    if lacking := missing(where):
+        raise LabError(f"no {', '.join(lacking)} in {folder}; `make judge` builds them")
+    return str(where)
 
 
 def _launch(folder: Path, settings: dict[str, Any]) -> int:
@@ -155,7 +175,7 @@ def _serve(folder: Path, settings: dict[str, Any], writing: int) -> None:
         os.write(writing, error.encode() or b"ready")
         os.close(writing)
 
-    daemon.serve(folder, {**settings, "speed": settings["speed"] or daemon.DEFAULT_SPEED}, ready)
+    daemon.serve(folder, {**settings, "speed": settings["speed"] or daemon.usual_speed(settings)}, ready)
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -174,7 +194,7 @@ def serve(options: argparse.Namespace) -> int:
             print(f"lab: ready in {folder}", file=sys.stderr)
 
     settings = _settings(options)
-    daemon.serve(folder, {**settings, "speed": settings["speed"] or daemon.DEFAULT_SPEED}, ready)
+    daemon.serve(folder, {**settings, "speed": settings["speed"] or daemon.usual_speed(settings)}, ready)
     return 1 if problems else 0
 
 

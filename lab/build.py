@@ -40,6 +40,7 @@ def build(
     ports: dict[str, int] | None = None,
     credentials: Credentials | None = None,
     elapsed: float = 0.0,
+    control_plane: Path | None = None,
 ) -> tuple[World, Credentials]:
     """A world that has not started. `ports` of an earlier process are taken again where they are given.
 
@@ -57,6 +58,7 @@ def build(
         rng=random.Random(seed),
         record=Record(clock, folder / "record.ndjson"),
         faults=faults,
+        control_plane=control_plane,
     )
     have = credentials or new_credentials(site)
     for part in ("git", "gateway"):

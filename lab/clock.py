@@ -37,10 +37,13 @@ class Clock:
         self._worked = 0.0
         self._ticker: asyncio.TimerHandle | None = None
         self._held = 0
+        self._standing = 0
         self._released: list[Callable[[], None]] = []
 
     def seconds(self) -> float:
         """Simulated seconds since the world began. Never goes back but by `set`."""
+        if self._standing:
+            return self._shown
         passed = time.monotonic() - self._start
         if self._ticker is None:
             return self._before + passed * self.speed
@@ -70,7 +73,7 @@ class Clock:
         now, worked = time.monotonic(), time.thread_time()
         passed = min(now - self._start, LONGEST_TICK_SECONDS)
         idle = max(passed - (worked - self._worked), passed * LEAST_SHARE)
-        self._before += idle * self.speed
+        self._before += 0.0 if self._standing else idle * self.speed
         self._start, self._worked = now, worked
         self._ticker = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
@@ -117,6 +120,16 @@ class Clock:
                 waiting, self._released = self._released, []
                 for go in waiting:
                     go()
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """No simulated time passes: what goes on meanwhile takes none in the world. Only a steady clock can stand."""
+        self._shown = self.seconds()
+        self._standing += 1
+        try:
+            yield
+        finally:
+            self._standing -= 1
 
     @property
     def held(self) -> bool:

@@ -21,6 +21,8 @@ from lab.ctl import Provisioners, workload_controllers
 from lab.ctl.base import Controller, Informers, start_all, stop_all
 from lab.ctl.kubelet import Kubelet, Kubelets
 from lab.faults import Effect, Happening
+from lab.ground.api import GroundApi
+from lab.ground.plane import GroundError, Networks, Plane
 from lab.kube.api import ApiServer
 from lab.kube.http import HttpServer
 from lab.kube.pki import ClusterCA
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("lab.cluster")
 CONTROLLER = "kube-controller-manager"
+LEASE_WALL_SECONDS = 5.0  # a real controller manager counts a lease's age by the wall
 ADMIN_GROUPS = ("system:masters",)  # Talos' admin kubeconfig
 
 Extra = Callable[["LabCluster"], Sequence[Controller]]
@@ -69,10 +72,11 @@ class LabCluster:
         self.ca: ClusterCA | None = None
         self.extras: list[Extra] = []
         self.on_up: list[Callable[[], None]] = []
+        self.plane = self._new_plane()  # a real control plane, or None for the lab's own API
         self.api = self._new_api()
         self.port: KubePort = self.api.local(CONTROLLER)
         self.informers = Informers(self.port, self.clock)
-        self.kubelet_host = Kubelets(self.port, self.clock, self.informers, seed=self.seed)
+        self.kubelet_host = Kubelets(self.port, self.clock, self.informers, seed=self.seed, renew_wall=LEASE_WALL_SECONDS if self.plane else 30.0)
         self.api.host = self.kubelet_host.behaviours
         self.kubelets: dict[str, Kubelet] = {}
         self.controllers: list[Controller] = []
@@ -110,7 +114,9 @@ class LabCluster:
         await self._take_down()
 
     def snapshot(self) -> dict[str, Any]:
-        """etcd, the API's store, its CA and its TCP port."""
+        """etcd, the API's store, its CA and its TCP port. Raises GroundError on a real control plane."""
+        if self.plane is not None:
+            raise GroundError("a world on a real control plane cannot be saved")
         return {
             "etcds": {k: asdict(e) for k, e in self.etcds.items()},
             "primary": self.primary,
@@ -336,10 +342,23 @@ class LabCluster:
 
     def _new_api(self) -> ApiServer:
         cidrs = tuple(str(n) for n in self.spec.services)
-        api = ApiServer(self.cluster_name, clock=self.clock, seed=self.seed, service_cidrs=cidrs)
+        if self.plane is not None:
+            api: ApiServer = GroundApi(
+                self.plane, self.cluster_name, clock=self.clock, seed=self.seed, service_cidrs=cidrs
+            )
+        else:
+            api = ApiServer(self.cluster_name, clock=self.clock, seed=self.seed, service_cidrs=cidrs)
         api.record = self._recorded
         api.faults = self._api_fault
         return api
+
+    def _new_plane(self) -> Plane | None:
+        programs = self.world.control_plane
+        if programs is None:
+            return None
+        networks = Networks(tuple(map(str, self.spec.services)), tuple(map(str, self.spec.pods)))
+        folder = self.world.dir / "ground" / self.cluster_name
+        return Plane(programs, folder, self.cluster_name, self.tcp_port, (free_port(), free_port()), networks)
 
     def _fresh_store(self, snapshot: dict[str, Any] | None) -> None:
         """A new, empty store (a new etcd has none of the old one's keys), or the one of a snapshot."""
@@ -372,25 +391,10 @@ class LabCluster:
             self.ca = ClusterCA.generate()
         hosts = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
         hosts += [h for h in (str(self.spec.endpoint.vip or ""), self.spec.endpoint.host or "") if h]
-        self._server = HttpServer(
-            self._handle, tls=self.ca.server_context(hosts), tokens=self.api.authenticate, port=self.tcp_port
-        )
-        await self._server.start()
-        self.tcp_port = self._server.port
+        await self._serve(self.ca, hosts)
         self.up = True
         if not self.controllers:
-            self.controllers = list(
-                workload_controllers(
-                    self.port,
-                    self.clock,
-                    informers=self.informers,
-                    root_ca=self.ca.cert_pem,
-                    pod_cidrs=[str(n) for n in self.spec.pods],
-                    provisioners=self.provisioners,
-                    seed=self.seed,
-                )
-            )
-            self.controllers.append(Signer(self.port, self.clock, self.informers, self.ca, seed=self.seed))
+            self.controllers = self._own_controllers(self.ca)
             for extra in self.extras:
                 self.controllers += extra(self)
         for controller in self.controllers:
@@ -401,6 +405,34 @@ class LabCluster:
         if not self.without_machines:
             self.api.plugins.pod_security, self.api.plugins.pod_security_exempt = manifests.pod_security(self._first_document())
             await manifests.install(self.port, self._first_document(), self.spec)
+
+    async def _serve(self, ca: ClusterCA, hosts: Sequence[str]) -> None:
+        """The API answers: the lab's own, or the real one with its controllers, whose start takes no time in the world."""
+        if self.plane is None:
+            self._server = HttpServer(
+                self._handle, tls=ca.server_context(hosts), tokens=self.api.authenticate, port=self.tcp_port
+            )
+            await self._server.start()
+            self.tcp_port = self._server.port
+            return
+        with self.clock.standing():
+            await self.plane.start(ca, self._first_document(), hosts, self._recorded, self.api.host)
+
+    def _own_controllers(self, ca: ClusterCA) -> list[Controller]:
+        """What stands in for the controller manager and the scheduler; nothing where those are real."""
+        if isinstance(self.api, GroundApi):
+            self.api.follow(self.informers)
+            return []
+        workloads = workload_controllers(
+            self.port,
+            self.clock,
+            informers=self.informers,
+            root_ca=ca.cert_pem,
+            pod_cidrs=[str(n) for n in self.spec.pods],
+            provisioners=self.provisioners,
+            seed=self.seed,
+        )
+        return [*workloads, Signer(self.port, self.clock, self.informers, ca, seed=self.seed)]
 
     async def _ask_for_certificates(self) -> None:
         """Kubelets with rotation ask for a serving certificate once their node has an address."""
@@ -428,6 +460,8 @@ class LabCluster:
         await self.kubelet_host.stop()
         await stop_all(self.controllers)
         await self.informers.stop()
+        if self.plane is not None:
+            await self.plane.stop()
 
     async def _settle_kubelets(self) -> None:
         await self.kubelet_host.start()

@@ -27,8 +27,15 @@ from lab.programs import TOOLS
 from lab.sitecopy import Credentials
 from lab.world import World
 
+GROUND_SPEED = 20.0  # real controllers do not know the lab's clock
+GROUND_SCALE = 1.0  # so that a busy machine's real control plane is waited for
 DEFAULT_SPEED = 300.0  # simulated seconds a second: weeks 1 and 2 of the plan's site fit into `rehearse`'s 20 s
 LOG = logging.getLogger("lab")
+
+
+def usual_speed(options: dict[str, Any]) -> float:
+    """The speed where none is asked for."""
+    return GROUND_SPEED if options.get("control_plane") else DEFAULT_SPEED
 
 
 class Daemon:
@@ -76,6 +83,7 @@ class Daemon:
             ports=state["ports"] if state else None,
             credentials=Credentials(**state["credentials"]) if state else None,
             elapsed=state["elapsed"] if state else 0.0,
+            control_plane=Path(options["control_plane"]) if options.get("control_plane") else None,
         )
         if state:
             snapshot.restore(self.world, state)
@@ -131,6 +139,7 @@ class Daemon:
             gateway_port=world.gateway.port if world.gateway is not None else 0,
             git_url=world.git.ssh_url if over_ssh else world.git.url,
             store=world.s3.url,
+            scale=sitecopy.SCALE if world.control_plane is None else GROUND_SCALE,
         )
 
     def _shims(self) -> None:
@@ -269,7 +278,7 @@ _EMPTY_KUBECONFIG = (
 def _clear(folder: Path) -> None:
     """Forget what an earlier lab left here: a new world begins without a record, a repository or host keys."""
     (folder / "record.ndjson").unlink(missing_ok=True)
-    for part in ("git", "gateway", "cache"):
+    for part in ("git", "gateway", "cache", "ground"):
         shutil.rmtree(folder / part, ignore_errors=True)
 
 

@@ -48,7 +48,7 @@ class Placed:
 
 
 def addresses(
-    site: Site, *, factory: str, apis: Mapping[str, str], gateway_port: int, git_url: str, store: str
+    site: Site, *, factory: str, apis: Mapping[str, str], gateway_port: int, git_url: str, store: str, scale: float = SCALE
 ) -> dict[str, Any]:
     """The keys of the site that differ in the copy, by dotted path; `apis` are URLs by cluster."""
     changed: dict[str, Any] = {"factory.url": factory, "git.url": git_url}
@@ -57,7 +57,7 @@ def addresses(
         changed |= {"gateway.address": "127.0.0.1", "gateway.port": gateway_port}
     if site.store is not None:
         changed["store.endpoint"] = store
-    changed |= {"timing.poll": POLL_SECONDS, "timing.scale": SCALE}
+    changed |= {"timing.poll": POLL_SECONDS, "timing.scale": scale}
     return changed
 
 

@@ -44,6 +44,7 @@ class World:
     git: Any = None  # lab.git's GitRemote
     s3: Any = None  # lab.s3.S3Store
     bgp: Any = None  # lab.bgp.BgpFabric
+    control_plane: Path | None = None  # programs of a real control plane, where the clusters stand on one
     vaults: dict[str, str] = field(default_factory=dict)  # op://... -> value
     printed: dict[tuple[str, ...], str] = field(default_factory=dict)  # argv of an exec: reference -> what it prints
 

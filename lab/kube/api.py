@@ -23,6 +23,7 @@ from lab.kube.local import LocalPort
 from lab.kube.models import BuiltinModel, Model
 from lab.kube.negotiation import Wanted, negotiate
 from lab.kube.plugins import MUTATORS, VALIDATORS
+from lab.kube.port import KubePort
 from lab.kube.rbac import Attributes, Authorizer, refusal
 from lab.kube.registry import Registry, Resource
 from lab.kube.rest import Call, DeleteOptions, Preconditions, Rest
@@ -169,7 +170,7 @@ class ApiServer:
         stored = self.store.get(resource.storage_key, namespace, name) if resource else None
         return self.model(resource).load(stored) if resource and stored else None
 
-    def local(self, user: str | User, manager: str = "") -> LocalPort:
+    def local(self, user: str | User, manager: str = "") -> KubePort:
         """A port in this process, for a controller or a simulated program; `manager` (its name) is its field manager."""
         return LocalPort(self, user, manager)
 

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -35,12 +35,21 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class RemotePort:
     """A KubePort on a server elsewhere. Raises OSError where it cannot be reached."""
 
-    def __init__(self, server: str, tls: ssl.SSLContext | None, *, token: str = "", user_agent: str = "lab") -> None:
+    def __init__(
+        self,
+        server: str,
+        tls: ssl.SSLContext | None,
+        *,
+        token: str = "",
+        user_agent: str = "lab",
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         url = urlsplit(server)
         self._host, self._port = url.hostname or "127.0.0.1", url.port or 443
         self._tls = tls
         self._head = f"Host: {self._host}:{self._port}\r\nUser-Agent: {user_agent}\r\nAccept: {JSON}\r\n"
         self._head += f"Authorization: Bearer {token}\r\n" if token else ""
+        self._head += "".join(f"{name}: {value}\r\n" for name, value in headers)
         self._idle: list[Stream] = []
 
     @classmethod
@@ -63,6 +72,10 @@ class RemotePort:
         for _, writer in self._idle:
             writer.close()
         self._idle.clear()
+
+    async def raw(self, path: str) -> Object:
+        """GET of any path; what is not JSON is in `message`. Raises KubeError, OSError."""
+        return await self._send("GET", path)
 
     # the port -----------------------------------------------------------------------------------------------------
     async def get(self, gvr: str, name: str, namespace: str = "") -> Object | None:
@@ -145,23 +158,26 @@ class RemotePort:
         """One request; a kept connection that has been closed meanwhile is replaced, before anything was answered."""
         request = self._request(method, path, query, body, media)
         while True:
-            kept = bool(self._idle)
-            stream = self._idle.pop() if kept else await self._open()
+            kept_stream = self._kept()
+            kept = kept_stream is not None
+            stream = kept_stream or await self._open()
             try:
                 stream[1].write(request)
                 status, headers = await _head(stream[0])
+                content = await _body(stream[0], headers)
             except (OSError, asyncio.IncompleteReadError) as error:
                 stream[1].close()
                 if kept and method == "GET":
                     continue
                 raise ConnectionError(f"{method} {path}: the server went away") from error
-            content = await _body(stream[0], headers)
             if headers.get("connection", "").lower() == "close":
                 stream[1].close()
             else:
                 self._idle.append(stream)
             answer = (
-                json.loads(content) if content[:1] in (b"{", b"[") else {"message": content.decode(errors="replace")}
+                json.loads(content)
+                if JSON in headers.get("content-type", "")
+                else {"message": content.decode(errors="replace")}
             )
             if status >= 400:
                 raise _error(status, answer)
@@ -175,6 +191,15 @@ class RemotePort:
         if body is not None:
             head += f"Content-Type: {media}\r\nContent-Length: {len(content)}\r\n"
         return head.encode() + b"\r\n" + content
+
+    def _kept(self) -> Stream | None:
+        """An idle connection that the server has not closed meanwhile, or None."""
+        while self._idle:
+            stream = self._idle.pop()
+            if not stream[0].at_eof() and not stream[1].is_closing():
+                return stream
+            stream[1].close()
+        return None
 
     async def _open(self) -> Stream:
         return await asyncio.open_connection(self._host, self._port, ssl=self._tls, limit=LINE_LIMIT_BYTES)
