@@ -11,11 +11,13 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
+from lab.kube.plain import clone
 from lab.talos import goyaml
 from lab.talos.loader import DuplicateKeyError, load_all
 from lab.talos.schema import ANY, CONFIG, DOCUMENT_KINDS, Shape
@@ -49,6 +51,12 @@ def load(text: str, *, flow: bool | None = None) -> list[Document]:
 
 
 def _decode(text: str) -> list[Document]:
+    return clone(_decoded(text))
+
+
+@lru_cache(maxsize=64)
+def _decoded(text: str) -> list[Document]:
+    """Read once: the machines' configs are looked at by almost every command."""
     try:
         documents = load_all(text)
     except DuplicateKeyError as error:
