@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -23,6 +22,7 @@ from lab.ctl.objects import (
     stamp,
 )
 from lab.ctl.replicaset import post_status
+from lab.kube.plain import clone
 from lab.kube.port import KubeError
 
 SETS, DEPLOYMENTS = "apps/v1/replicasets", "apps/v1/deployments"
@@ -116,12 +116,12 @@ class Deployments(Controller):
         }
 
     async def _create(self, deployment: Object, revision: int) -> Object:
-        template = copy.deepcopy(deployment["spec"]["template"])
+        template = clone(deployment["spec"]["template"])
         name = deployment["metadata"]["name"]
         digest = safe_hash(template)
         labels = {**(template.get("metadata", {}).get("labels") or {}), HASH_LABEL: digest}
         template.setdefault("metadata", {})["labels"] = labels
-        selector = copy.deepcopy(deployment["spec"]["selector"])
+        selector = clone(deployment["spec"]["selector"])
         selector.setdefault("matchLabels", {})[HASH_LABEL] = digest
         namespace = deployment["metadata"]["namespace"]
         rs: Object = {

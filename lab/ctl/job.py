@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -24,6 +23,7 @@ from lab.ctl.objects import (
     stamp,
 )
 from lab.ctl.replicaset import create_pod, delete_pod, post_status
+from lab.kube.plain import clone
 from lab.kube.port import KubeError
 
 JOBS, CRONJOBS, PODS = "batch/v1/jobs", "batch/v1/cronjobs", "v1/pods"
@@ -291,7 +291,7 @@ class CronJobs(Controller):
             namespace, name = split_key(key_of(job))
             await self.port.delete(JOBS, name, namespace)
             self.events.emit(cron, "SuccessfulDelete", f"Deleted job {name}")
-        template = copy.deepcopy(cron["spec"]["jobTemplate"])
+        template = clone(cron["spec"]["jobTemplate"])
         meta = template.get("metadata") or {}
         namespace = cron["metadata"]["namespace"]
         job = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lab.clock import Clock
+from lab.kube.plain import clone
 
 Object = dict[str, Any]
 ReadOnly = Mapping[str, Any]
@@ -194,7 +194,7 @@ def pod_from_template(template: ReadOnly, owner: ReadOnly, labels: ReadOnly | No
         meta["finalizers"] = list(template["metadata"]["finalizers"])
     meta["namespace"] = owner["metadata"]["namespace"]
     meta["ownerReferences"] = [owner_reference(owner)]
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": copy.deepcopy(dict(template["spec"]))}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": clone(dict(template["spec"]))}
 
 
 def int_or_percent(value: int | str | None, total: int, *, up: bool) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 from lab.ctl.base import Controller, key_of, split_key
 from lab.ctl.objects import REVISION_LABEL, Object, ReadOnly, owner_reference, safe_hash
+from lab.kube.plain import clone
 from lab.kube.port import KubeError
 
 REVISIONS = "apps/v1/controllerrevisions"
@@ -35,7 +35,7 @@ async def ensure_revision(controller: Controller, owner: Object) -> str:
 
 async def _create(controller: Controller, owner: Object, name: str, digest: str, number: int) -> None:
     labels = {**(owner["spec"]["template"].get("metadata", {}).get("labels") or {}), REVISION_LABEL: digest}
-    data = {"spec": {"template": {**copy.deepcopy(owner["spec"]["template"]), "$patch": "replace"}}}
+    data = {"spec": {"template": {**clone(owner["spec"]["template"]), "$patch": "replace"}}}
     namespace = owner["metadata"]["namespace"]
     revision = {
         "apiVersion": "apps/v1",

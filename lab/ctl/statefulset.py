@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
@@ -20,6 +19,7 @@ from lab.ctl.objects import (
 )
 from lab.ctl.replicaset import minimum_wait, post_status
 from lab.ctl.revisions import ensure_revision, prune_revisions
+from lab.kube.plain import clone
 from lab.kube.port import KubeError
 
 SETS, PODS, CLAIMS = "apps/v1/statefulsets", "v1/pods", "v1/persistentvolumeclaims"
@@ -188,7 +188,7 @@ def claims(sts: ReadOnly, number: int) -> Iterator[Object]:
                 "labels": labels,
                 **({"annotations": meta["annotations"]} if meta.get("annotations") else {}),
             },
-            "spec": copy.deepcopy(template["spec"]),
+            "spec": clone(template["spec"]),
         }
 
 

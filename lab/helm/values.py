@@ -5,12 +5,13 @@ Source: helm v3.19 pkg/strvals, pkg/chartutil/coalesce.go, pkg/chartutil/jsonsch
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
+
+from lab.kube.plain import clone
 
 Values = dict[str, Any]
 
@@ -21,25 +22,25 @@ class SetError(ValueError):
 
 def coalesce(base: Mapping[str, Any], over: Mapping[str, Any]) -> Values:
     """`base` (defaults) under `over`; a null in `over` removes the default."""
-    out: Values = copy.deepcopy(dict(base))
+    out: Values = clone(dict(base))
     for key, value in over.items():
         if value is None:
             out.pop(key, None)
         elif isinstance(value, Mapping) and isinstance(out.get(key), Mapping):
             out[key] = coalesce(out[key], value)
         else:
-            out[key] = copy.deepcopy(value)
+            out[key] = clone(value)
     return out
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Values:
     """Two values files, the later wins; a null is kept, to remove a default later."""
-    out: Values = copy.deepcopy(dict(base))
+    out: Values = clone(dict(base))
     for key, value in over.items():
         if isinstance(value, Mapping) and isinstance(out.get(key), Mapping):
             out[key] = merge(out[key], value)
         else:
-            out[key] = copy.deepcopy(value)
+            out[key] = clone(value)
     return out
 
 

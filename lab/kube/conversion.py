@@ -5,9 +5,10 @@ Source: k8s.io/kubernetes/pkg/apis/events/v1/conversion.go and pkg/apis/autoscal
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any, Final
+
+from lab.kube.plain import clone
 
 Json = dict[str, Any]
 STORED: Final = {
@@ -46,7 +47,7 @@ def _is_cpu(metric: Json) -> bool:
 
 
 def _to_v1(obj: Json) -> Json:
-    made = copy.deepcopy(obj)
+    made = clone(obj)
     spec, status = made.get("spec") or {}, made.get("status") or {}
     metrics, notes = spec.pop("metrics", None) or [], {}
     behavior = spec.pop("behavior", None)
@@ -70,7 +71,7 @@ def _to_v1(obj: Json) -> Json:
 
 
 def _to_v2(obj: Json) -> Json:
-    made = copy.deepcopy(obj)
+    made = clone(obj)
     spec, status = made.get("spec") or {}, made.get("status") or {}
     notes = dict(made.get("metadata", {}).get("annotations") or {})
     metrics = json.loads(notes.pop(METRICS, "[]"))

@@ -6,7 +6,6 @@ Both work on whole objects, `apiVersion` and `kind` included, in the version tha
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import Any
 
 from lab.kube import builtin, conversion
 from lab.kube.errors import bad_request, wrong
+from lab.kube.plain import clone
 from lab.kube.registry import DATA, Resource, load_gz
 from lab.kube.schema import crd, gotypes, managed, patch, smd, structural
 from lab.kube.schema.fieldset import FieldSet
@@ -271,7 +271,7 @@ class CustomModel(Model):
         self._identity = {"apiVersion": resource.api_version, "kind": resource.kind}
 
     def decode(self, body: Json) -> Decoded:
-        obj = copy.deepcopy(body)
+        obj = clone(body)
         strict = self.shape(obj)
         return Decoded(obj, [f'unknown field "{name}"' for name in strict])
 

@@ -5,7 +5,6 @@ Nothing here knows of HTTP. Source: k8s.io/apiserver/pkg/registry/generic/regist
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 import uuid
@@ -17,6 +16,7 @@ from typing import Any, Final, Protocol
 from lab.kube import errors
 from lab.kube.errors import ApiError, bad_request, conflict, internal, invalid, not_found
 from lab.kube.models import Model
+from lab.kube.plain import clone
 from lab.kube.registry import Resource
 from lab.kube.schema import managed, meta
 from lab.kube.store import Store, Stored
@@ -171,7 +171,7 @@ class Rest:
             raise internal(CREATE_WITH_VERSION)
         if old is not None:
             raise self._taken(call, old)
-        return self._commit(call, model, obj, None)
+        return self._commit(call, model, model.normal(obj), None)
 
     def _begin(self, call: Call, new: Json, old: Json | None) -> None:
         hook = self.begin.get(call.resource.qualified)
@@ -192,18 +192,18 @@ class Rest:
                 break
         return name
 
-    def _commit(self, call: Call, model: Model, obj: Json, old: Stored | None) -> Json:
-        done = model.normal(obj)
+    def _commit(self, call: Call, model: Model, done: Json, old: Stored | None) -> Json:
+        """Store `done`, which `model.normal` made; as read back."""
         done["metadata"].pop("resourceVersion", None)
         if call.dry_run:
             if old is not None:
                 done["metadata"]["resourceVersion"] = str(old.version)
-            return model.shown(copy.deepcopy(done))
+            return model.shown(clone(done))
         before = model.load(old) if old is not None else None
         stored_form = model.to_storage(done)
         stored = self.store.commit(model.resource.storage_key, stored_form, model.fields(done))
         done["metadata"]["resourceVersion"] = str(stored.version)
-        done = model.shown(copy.deepcopy(done))
+        done = model.shown(clone(done))
         self.admission.committed(call, done, before)
         return done
 
@@ -280,7 +280,7 @@ class Rest:
     def _update(self, call: Call, model: Model, transform: Transform, stored: Stored) -> Json:
         resource = model.resource
         old = model.load(stored)
-        new = transform(copy.deepcopy(old))
+        new = transform(clone(old))
         meta_ = self._metadata(new)
         self._match_namespace(call, meta_)
         self.admission.mutate(call, new, old)
@@ -348,7 +348,7 @@ class Rest:
     def _prepare_status(self, call: Call, model: Model, new: Json, old: Json) -> None:
         strategy = model.strategy
         if model.resource.crd is not None:
-            kept = copy.deepcopy(old)
+            kept = clone(old)
             status, entries = new.get("status"), new["metadata"].get("managedFields")
             if "status" in new:
                 kept["status"] = status
@@ -359,7 +359,7 @@ class Rest:
             self._set_managed(new["metadata"], entries or [])
             return
         if "spec" in old:
-            new["spec"] = copy.deepcopy(old["spec"])
+            new["spec"] = clone(old["spec"])
         strategy.prepare_status(new, old, self.context(call))
 
     def _validate_update(self, call: Call, model: Model, new: Json, old: Json) -> None:
@@ -387,7 +387,7 @@ class Rest:
         done["metadata"]["resourceVersion"] = str(stored.version)
         if same(timeless(done), timeless(model.held(stored, old))):
             return old
-        return self._commit(call, model, new, stored)
+        return self._commit(call, model, done, stored)
 
     @staticmethod
     def _blocked(model: Model, obj: Json) -> bool:
@@ -399,7 +399,7 @@ class Rest:
         done = model.normal(new)
         if not call.dry_run:
             gone = self.store.remove(
-                model.resource.storage_key, call.namespace, call.name, model.to_storage(copy.deepcopy(done))
+                model.resource.storage_key, call.namespace, call.name, model.to_storage(clone(done))
             )
             self.admission.committed(call, None, done)
             del gone
@@ -416,7 +416,7 @@ class Rest:
         old = model.load(stored)
         self._check_preconditions(model, call, old, options.preconditions)
         self.admission.validate(call, None, old)
-        new = copy.deepcopy(old)
+        new = clone(old)
         graceful, pending = self._graceful(model, new, options)
         if pending:
             return old, False
@@ -433,7 +433,7 @@ class Rest:
         last = self._last_state(model, new if graceful else old)
         if not call.dry_run:
             if graceful:
-                self._commit(call, model, new, stored)
+                self._commit(call, model, model.normal(new), stored)
             gone = self.store.remove(resource.storage_key, call.namespace, call.name)
             self.admission.committed(call, None, last)
             if gone is not None:
@@ -441,9 +441,10 @@ class Rest:
         return last, True
 
     def _store_deleting(self, call: Call, model: Model, new: Json, old: Json, stored: Stored) -> Json:
-        if same(model.normal(new), old):
+        done = model.normal(new)
+        if same(done, old):
             return old
-        return self._commit(call, model, new, stored)
+        return self._commit(call, model, done, stored)
 
     @staticmethod
     def _last_state(model: Model, obj: Json) -> Json:

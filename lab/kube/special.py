@@ -5,7 +5,6 @@ Source: k8s.io/kubernetes/pkg/registry (v1.33), by resource.
 
 from __future__ import annotations
 
-import copy
 import heapq
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lab.kube import errors, gojson, listing, rbac, scale, selectors, writes
 from lab.kube.errors import ApiError, bad_request
 from lab.kube.models import Model, scale_atom
+from lab.kube.plain import clone
 from lab.kube.rbac import Attributes, Authorizer
 from lab.kube.registry import Resource
 from lab.kube.rest import Call, DeleteOptions, Preconditions, stamp
@@ -281,7 +281,7 @@ def _part(server: ApiServer, call: Call, model: Model, decoded: Json) -> Json:
     """finalize, approval, resize, ephemeralcontainers: a part of the object is taken over."""
 
     def transform(old: Json) -> Json:
-        new = copy.deepcopy(old)
+        new = clone(old)
         version = decoded["metadata"].get("resourceVersion")
         new["metadata"]["resourceVersion"] = version or old["metadata"]["resourceVersion"]
         if call.subresource == "finalize":
@@ -363,7 +363,7 @@ def _bind(server: ApiServer, call: Call, value: Json, name: str) -> Json:
                 name,
                 f"pod {name} is already assigned to node {errors.quote(old['spec']['nodeName'])}",
             )
-        new = copy.deepcopy(old)
+        new = clone(old)
         new["spec"]["nodeName"] = target
         conditions = [one for one in (new.get("status") or {}).get("conditions") or () if one["type"] != "PodScheduled"]
         scheduled = {
@@ -456,7 +456,7 @@ def _spend(server: ApiServer, call: Call, pod: Json, budget: Json, dry: bool) ->
     model = server.model(resource)
 
     def transform(old: Json) -> Json:
-        new = copy.deepcopy(old)
+        new = clone(old)
         status = new.setdefault("status", {})
         status["disruptionsAllowed"] = allowed - 1
         status["disruptedPods"] = (status.get("disruptedPods") or {}) | {pod["metadata"]["name"]: server.rest.now()}
@@ -547,7 +547,7 @@ def _patch_scale(server: ApiServer, call: Call, model: Model, media: str, body: 
             found, _ = gojson.loads(body)
         except gojson.SyntaxFault as error:
             raise bad_request(f"error decoding patch: {error}") from error
-        plain = copy.deepcopy(old)
+        plain = clone(old)
         patched = patch.json_patch(plain, found) if media == writes.JSON_PATCH else patch.merge_patch(plain, found)
         try:
             done, unknown = scale.conform(patched)
@@ -578,7 +578,7 @@ def _change_scale(server: ApiServer, call: Call, model: Model, change: Callable[
         found = scale.validate(new_scale) if model.resource.crd is None else []
         if found:
             raise errors.invalid("autoscaling", "Scale", call.name, found)
-        new = copy.deepcopy(old)
+        new = clone(old)
         scale.set_at_path(new, wished_path, (new_scale.get("spec") or {}).get("replicas", 0))
         version = new_scale["metadata"].get("resourceVersion")
         new["metadata"]["resourceVersion"] = version or old["metadata"]["resourceVersion"]
@@ -602,7 +602,7 @@ def _change_scale(server: ApiServer, call: Call, model: Model, change: Callable[
 def review(server: ApiServer, call: Call, obj: Json) -> Json:
     """Answer an access, token or self review. Raises ApiError."""
     sort, spec = call.resource.plural, obj.get("spec") or {}
-    made = copy.deepcopy(obj)
+    made = clone(obj)
     made["metadata"] = {"creationTimestamp": None} | (obj.get("metadata") or {})
     if sort == "selfsubjectreviews":
         made["status"] = {"userInfo": _user_info(call.user)}

@@ -5,12 +5,12 @@ Source: gopkg.in/evanphx/json-patch.v4 (4.12) and k8s.io/apimachinery/pkg/util/s
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from lab.kube.errors import ApiError, bad_request, internal
+from lab.kube.plain import clone
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ def json_patch(document: Any, operations: Any) -> Any:
         raise bad_request(
             "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
         )
-    holder = [copy.deepcopy(document)]
+    holder = [clone(document)]
     try:
         for operation in operations:
             _apply_operation(holder, operation)
@@ -49,7 +49,7 @@ def _apply_operation(holder: list[Any], operation: Json) -> None:
         _remove(holder, operation["from"])
         _add(holder, path, value)
     elif sort == "copy":
-        _add(holder, path, copy.deepcopy(_get(holder, operation["from"])))
+        _add(holder, path, clone(_get(holder, operation["from"])))
     elif sort == "test":
         _test(holder, path, operation.get("value"))
     else:
@@ -173,7 +173,7 @@ class Lookup:
 
 def strategic(document: Json, patch: Json, lookup: Lookup) -> Json:
     """Raises ApiError where directives make no sense."""
-    return _merge_map(copy.deepcopy(document), copy.deepcopy(patch), lookup)
+    return _merge_map(clone(document), clone(patch), lookup)
 
 
 def _no_merge_key(item: Any, key: str) -> ApiError:

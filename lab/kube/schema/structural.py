@@ -6,7 +6,6 @@ k8s.io/kube-openapi/pkg/validation.
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 from lab.kube import errors
 from lab.kube.errors import FieldError
+from lab.kube.plain import clone
 from lab.kube.schema import formats, gotypes
 from lab.kube.schema.smd import ABSENT
 
@@ -90,14 +90,14 @@ def _default(value: Any, schema: Schema) -> None:
         properties = schema.get("properties") or NOTHING
         for key, inner in properties.items():
             if inner.get("default") is not None and (key not in value or _null_not_allowed(value[key], inner)):
-                value[key] = copy.deepcopy(inner["default"])
+                value[key] = clone(inner["default"])
         more = schema.get("additionalProperties")
         for key in value:
             inner = properties.get(key)
             if inner is None and isinstance(more, dict):
                 inner = more
                 if _null_not_allowed(value[key], inner) and inner.get("default") is not None:
-                    value[key] = copy.deepcopy(inner["default"])
+                    value[key] = clone(inner["default"])
             if inner is not None:
                 _default(value[key], inner)
     elif isinstance(value, list):
@@ -105,7 +105,7 @@ def _default(value: Any, schema: Schema) -> None:
         if isinstance(items, dict):
             for place, entry in enumerate(value):
                 if _null_not_allowed(entry, items) and items.get("default") is not None:
-                    value[place] = copy.deepcopy(items["default"])
+                    value[place] = clone(items["default"])
                 _default(value[place], items)
 
 

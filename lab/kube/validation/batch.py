@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import zoneinfo
 from typing import Any, Final
 
 from lab.kube import errors, names
 from lab.kube.errors import Raw
+from lab.kube.plain import clone
 from lab.kube.validation import common, pods, workloads
 from lab.kube.validation.common import STRUCT, Errors, each
 
@@ -292,8 +292,8 @@ def _templates(fresh: Json, stale: Json) -> tuple[Json, Json]:
     mine, theirs = fresh.get("template") or {}, stale.get("template") or {}
     if not stale.get("suspend"):
         return mine, theirs
-    theirs = copy.deepcopy(theirs)
-    mine = copy.deepcopy(mine)
+    theirs = clone(theirs)
+    mine = clone(mine)
     for template in (mine, theirs):
         for key in ("nodeSelector", "tolerations", "schedulingGates"):
             template.get("spec", {}).pop(key, None)

@@ -5,13 +5,13 @@ The real server judges an internal form in which what all versions share stands 
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lab.kube import errors, names
+from lab.kube.plain import clone
 from lab.kube.schema import cel, celtypes, structural
 from lab.kube.validation.common import IMMUTABLE, STRUCT, Errors
 
@@ -662,7 +662,7 @@ def _default(schema: Json, field: str) -> Errors:
     value = schema["default"]
     result: Errors = []
     if isinstance(value, dict | list):
-        pruned = copy.deepcopy(value)
+        pruned = clone(value)
         structural.prune({"x": pruned}, {"properties": {"x": schema}})
         if pruned != value:
             result.append(errors.wrong(field, STRUCT, "must be pruned"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lab.kube import errors, names, quantity
+from lab.kube.plain import clone
 from lab.kube.schema import meta
 from lab.kube.validation import common
 from lab.kube.validation.common import STRUCT, Errors, each
@@ -1199,7 +1199,7 @@ def _updated(new: Json, old: Json) -> Errors:
 
 def _munged(fresh: Json, stale: Json) -> Json:
     """The new spec with what may change put back."""
-    munged = copy.deepcopy(fresh)
+    munged = clone(fresh)
     for key in ("containers", "initContainers"):
         for mine, theirs in zip(munged.get(key) or (), stale.get(key) or (), strict=True):
             if "image" in theirs:
