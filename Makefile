@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: setup demo test check lint types rooms unit lab sites bench clean lock wheel-check properties fuzz kill-anywhere prove-gates faults
+.PHONY: setup demo test check lint types rooms unit lab sites bench clean lock wheel-check properties fuzz kill-anywhere prove-gates faults judge
 
 setup: $(STAMP)
 
@@ -67,6 +67,11 @@ prove-gates: setup
 # The whole fault catalogue, then fifty seeds of `rehearse --faults random`.
 faults: setup
 	$(BIN)/python -m tests.faults.run --seeds 50
+
+# A real control plane, built from source by Go, beside the lab's own: docs/judge.md. ARGS="--until network@infra" makes it shorter.
+judge: setup
+	$(BIN)/python -m tests.judge.build
+	$(BIN)/python -m tests.judge.run $(ARGS)
 
 # The wheel, installed alone into an empty environment, rehearses from there.
 wheel-check: setup
