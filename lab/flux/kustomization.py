@@ -40,6 +40,12 @@ MANAGER = "kustomize-controller"
 REQUEUE_DEPENDENCY = 30.0
 POLL = 2.0
 FIRST_KINDS = ("CustomResourceDefinition", "Namespace", "ClusterRole")  # applied, and waited for, before the rest
+# Source: the orders that fluxcd/pkg/ssa takes from kustomize (sigs.k8s.io/kustomize/api/resid order); what is in neither comes between.
+EARLY_KINDS = (
+    "ResourceQuota", "StorageClass", "ServiceAccount", "PodSecurityPolicy", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding",
+    "ConfigMap", "Secret", "Service", "LimitRange", "Deployment", "StatefulSet", "CronJob", "PodDisruptionBudget",
+)  # fmt: skip
+LATE_KINDS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 MARK = "kustomize.toolkit.fluxcd.io"
 
 
@@ -49,6 +55,13 @@ class Failed(Exception):
     def __init__(self, reason: str, message: str, retry: float | None = None) -> None:
         super().__init__(message)
         self.reason, self.retry = reason, retry
+
+
+def _apply_rank(obj: Object) -> tuple[bool, int]:
+    """Classes go first, then kinds in their order: a ConfigMap is there before the Kustomization that substitutes from it."""
+    kind = obj["kind"]
+    place = EARLY_KINDS.index(kind) if kind in EARLY_KINDS else len(EARLY_KINDS) + (kind in LATE_KINDS)
+    return not kind.endswith("Class"), place
 
 
 def _content(obj: Mapping[str, Any]) -> str:
@@ -279,7 +292,7 @@ class Kustomizations(Flux):
         objects = await self.built(obj, files)
         wanted = [o for o in objects if mark(o, "reconcile") != "disabled"]
         first = [o for o in wanted if o["kind"] in FIRST_KINDS]
-        rest = sorted((o for o in wanted if o["kind"] not in FIRST_KINDS), key=lambda o: o["kind"].endswith("Class") is False)
+        rest = sorted((o for o in wanted if o["kind"] not in FIRST_KINDS), key=_apply_rank)
         changed = await self._apply_all(obj, first)
         if first:
             await self._await_first(first)
