@@ -31,7 +31,7 @@ sys.exit(tiny.main())
 """
 
 
-@pytest.mark.lab
+@pytest.mark.long
 @pytest.mark.xdist_group("kills")
 def test_a_seeded_sample_of_all_boundaries() -> None:
     argv = [sys.executable, "-m", "tests.proof.kill_anywhere", "--sample", str(SAMPLE), "--seed", os.environ.get("KILL_SEED", "0"), "--shards", "1"]
