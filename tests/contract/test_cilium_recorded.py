@@ -113,6 +113,9 @@ def test_versions_of_a_release(tmp_path: Path) -> None:
             again = await desk.play("cilium", "present-install-again")
             assert [a for a in again if "stderr" in a or "exit" in a] == []
             assert await desk.play("cilium", "present-version") == []
+            mask = desk.mask
+            # how long it waited already is the machine's affair
+            desk.mask = lambda text: re.sub(r"Waiting \(\d+s\)", "Waiting (Ns)", mask(text))  # type: ignore[method-assign]
             for case in ("present-clustermesh-status-not-enabled", "present-clustermesh-status-not-enabled-wait"):
                 assert await desk.play("cilium", case) == []
 
