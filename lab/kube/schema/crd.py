@@ -7,6 +7,7 @@ from one is cached by uid and generation. Source: k8s.io/apiextensions-apiserver
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from lab.kube.registry import Resource, Subresource, load_gz, version_hash
@@ -152,9 +153,13 @@ def typed(definition: Json) -> Callable[[str], smd.Atom | None]:
 
 
 def _typed(schema: Json) -> smd.Atom:
-    models = load_gz("openapi-v3/core-v1.json.gz")["components"]["schemas"]
-    reader = smd.SchemaReader(models)
-    return reader.atom(with_object_fields(schema))
+    return _reader().atom(with_object_fields(schema))
+
+
+@lru_cache(maxsize=1)
+def _reader() -> smd.SchemaReader:
+    """Knows the metadata that every object has."""
+    return smd.SchemaReader(load_gz("openapi-v3/core-v1.json.gz")["components"]["schemas"])
 
 
 OBJECT_META: Final = "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
