@@ -74,6 +74,7 @@ class Type:
     """A Go type. `name` is its Go spelling in error messages."""
 
     name = ""
+    plain: type | None = None  # what it takes as it is, empty only where it is false
 
     def conform(self, value: Any, notes: Notes) -> Any:
         """The value as printed; ABSENT-like emptiness is decided by `empty`."""
@@ -91,6 +92,8 @@ class Type:
 class _Scalar(Type):
     def __init__(self, name: str, kinds: tuple[type, ...], zero: Any) -> None:
         self.name, self._kinds, self._zero = name, kinds, zero
+        if type(self) is _Scalar and zero is not None:
+            self.plain = kinds[0]
 
     def zero(self) -> Any:
         return self._zero
@@ -251,6 +254,7 @@ class _Time(Type):
             return None
 
 
+@lru_cache(maxsize=4096)
 def parse_time(text: str, layout: str) -> str:
     """`text` in UTC, as the layout prints it. Raises ValueError with the words of Go's time.Parse."""
     match = _TIME.fullmatch(text)
@@ -347,7 +351,11 @@ class _List(Type):
                 notes.mismatch(value, self.name)
             return None
         made = []
+        plain = self._inner.plain
         for place, entry in enumerate(value):
+            if type(entry) is plain:
+                made.append(entry)
+                continue
             notes.stack.append(("", f"[{place}]"))
             made.append(self._inner.conform(entry, notes))
             notes.stack.pop()
@@ -368,7 +376,11 @@ class _Map(Type):
                 notes.mismatch(value, self.name)
             return None
         made = {}
+        plain = self._inner.plain
         for key, entry in value.items():
+            if type(entry) is plain:
+                made[key] = entry
+                continue
             notes.stack.append(("", f".{key}"))
             made[key] = self._inner.conform(entry, notes)
             notes.stack.pop()
@@ -388,11 +400,13 @@ class Struct(Type):
         self.name = name
         self._own = name.rpartition(".")[2]
         self.fields: dict[str, tuple[Type, bool]] = {}  # JSON name -> type, omitempty
+        self._known: dict[str, tuple[Type, bool, type | None]] = {}  # the same, with the one type that is taken as it is
         self._printed: list[tuple[str, Type]] = []
 
     def fill(self, fields: Mapping[str, tuple[Type, bool]]) -> None:
         """Set the fields; structs may contain themselves, so this comes after construction."""
         self.fields = dict(fields)
+        self._known = {key: (kind, omit, kind.plain) for key, (kind, omit) in fields.items()}
         self._printed = [
             (key, kind)
             for key, (kind, omit) in fields.items()
@@ -408,13 +422,17 @@ class Struct(Type):
                 notes.mismatch(value, self.name)
             return self.zero()
         made = {}
-        fields, stack = self.fields, notes.stack
+        fields, stack = self._known, notes.stack
         for key, entry in value.items():
             known = fields.get(key)
             if known is None:
                 notes.unknown.append(notes.path(key))
                 continue
-            kind, omit = known
+            kind, omit, plain = known
+            if type(entry) is plain:  # most fields are texts: they are what they are
+                if entry or not omit:
+                    made[key] = entry
+                continue
             stack.append((self._own, key))
             done = kind.conform(entry, notes)
             stack.pop()
