@@ -6,7 +6,6 @@ Source: github.com/fluxcd/kustomize-controller v1.7.3 internal/controller/kustom
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -34,6 +33,7 @@ from lab.flux.common import (
 )
 from lab.flux.source import secret_value
 from lab.helm.objects import Kind, Kinds, compact, name_of, namespace_of
+from lab.kube.plain import canonical
 from lab.kube.port import KubeError, KubePort
 
 MANAGER = "kustomize-controller"
@@ -67,8 +67,7 @@ def _apply_rank(obj: Object) -> tuple[bool, int]:
 def _content(obj: Mapping[str, Any]) -> str:
     """A digest of what apply looks at: neither status nor the API's own bookkeeping."""
     meta = {k: v for k, v in obj["metadata"].items() if k not in ("managedFields", "resourceVersion", "generation")}
-    text = json.dumps({**{k: v for k, v in obj.items() if k != "status"}, "metadata": meta}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical({**{k: v for k, v in obj.items() if k != "status"}, "metadata": meta})).hexdigest()
 
 
 def entry_of(obj: Mapping[str, Any]) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from lab.kube import plain
 from lab.kube.errors import quote
 
 
@@ -75,7 +76,7 @@ def _walk(value: Any, path: str, found: list[str]) -> None:
 
 def dumps(value: Any) -> bytes:
     """Compact JSON, as UTF-8."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return plain.text(value)
 
 
 def load_yaml(text: bytes) -> Any:

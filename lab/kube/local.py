@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from lab.kube import listing, special, writes
 from lab.kube.errors import ApiError
 from lab.kube.models import Model
+from lab.kube.plain import sent
 from lab.kube.port import KubeError, Object, Objects, Patch
 from lab.kube.registry import Resource
 from lab.kube.rest import Call, DeleteOptions, Preconditions
@@ -87,14 +87,14 @@ class LocalPort:
         )
         try:
             if subresource:
-                return special.local_subresource(self._server, call, model, obj)
+                return special.local_subresource(self._server, call, model, sent(obj))
             return special.create(self._server, call, model, self._decoded(call, model, obj))
         except ApiError as error:
             raise _refused(error) from error
 
     def _decoded(self, call: Call, model: Model, obj: Object) -> Object:
         plain = {"apiVersion": model.resource.api_version, "kind": model.resource.kind} | obj
-        return writes.decode(call, model, json.loads(json.dumps(plain)), [], b"")
+        return writes.decode(call, model, sent(plain), [], b"")
 
     async def update(self, gvr: str, obj: Object, subresource: str = "") -> Object:
         """See KubePort."""
@@ -102,7 +102,7 @@ class LocalPort:
         call, model = self._call(gvr, "update", meta.get("namespace", ""), meta["name"], subresource)
         try:
             if subresource not in ("", "status"):
-                return special.local_subresource(self._server, call, model, obj)
+                return special.local_subresource(self._server, call, model, sent(obj))
             new = self._decoded(call, model, obj)
             transform = writes.put(call, model, new, self._server.rest.now())
             return self._server.rest.update(call, model, transform, preconditions=Preconditions(meta.get("uid")))[0]
@@ -114,11 +114,11 @@ class LocalPort:
     ) -> Object:
         """See KubePort."""
         call, model = self._call(gvr, "patch", namespace, name, subresource)
-        body = json.dumps(patch).encode()
+        found = sent(patch)
         try:
             if subresource not in ("", "status"):
-                return special.local_subresource(self._server, call, model, patch if isinstance(patch, dict) else {})
-            transform = writes.patcher(call, model, MEDIA[kind], body, False, self._server.rest.now())
+                return special.local_subresource(self._server, call, model, found if isinstance(found, dict) else {})
+            transform = writes.patching(call, model, MEDIA[kind], lambda: (found, []), self._server.rest.now())
             return self._server.rest.update(call, model, transform)[0]
         except ApiError as error:
             raise _refused(error) from error
@@ -128,7 +128,7 @@ class LocalPort:
         meta = obj["metadata"]
         call, model = self._call(gvr, "patch", meta.get("namespace", ""), meta["name"], subresource)
         call.manager = manager
-        found = json.loads(json.dumps({"apiVersion": model.resource.api_version, "kind": model.resource.kind} | obj))
+        found = sent({"apiVersion": model.resource.api_version, "kind": model.resource.kind} | obj)
         now = self._server.rest.now()
         try:
             return self._server.rest.update(

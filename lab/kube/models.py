@@ -13,7 +13,7 @@ from typing import Any
 
 from lab.kube import builtin, conversion
 from lab.kube.errors import bad_request, wrong
-from lab.kube.plain import clone
+from lab.kube.plain import clone, text
 from lab.kube.registry import DATA, Resource, load_gz
 from lab.kube.schema import crd, gotypes, managed, patch, smd, structural
 from lab.kube.schema.fieldset import FieldSet
@@ -229,15 +229,13 @@ class BuiltinModel(Model):
 
     def encode(self, stored: Stored) -> bytes:
         if self._stored is not None:
-            return json.dumps(self.load(stored), separators=(",", ":")).encode()
+            return text(self.load(stored))
         return self._prefix + stored.raw[1:]
 
     def encode_item(self, stored: Stored) -> bytes:
         if self._stored is not None:
             obj = self.load(stored)
-            return json.dumps(
-                {k: v for k, v in obj.items() if k not in ("kind", "apiVersion")}, separators=(",", ":")
-            ).encode()
+            return text({k: v for k, v in obj.items() if k not in ("kind", "apiVersion")})
         return stored.raw
 
     @property
@@ -268,6 +266,7 @@ class CustomModel(Model):
         self._atom = atom
         self._prefix = self.prefix()
         self._same = resource.api_version == self.storage_version
+        self._as_stored = self._same and not crd.has_defaults(definition, resource.version)  # reading adds nothing
         self._identity = {"apiVersion": resource.api_version, "kind": resource.kind}
 
     def decode(self, body: Json) -> Decoded:
@@ -381,9 +380,9 @@ class CustomModel(Model):
         )
 
     def encode(self, stored: Stored) -> bytes:
-        if self._same and not crd.has_defaults(self.definition, self.resource.version):
+        if self._as_stored:
             return self._prefix + stored.raw[1:]
-        return json.dumps(self.load(stored), separators=(",", ":"), ensure_ascii=False).encode()
+        return text(self.load(stored))
 
 
 def model_for(resource: Resource, strategy: Strategy, atoms: Callable[[str], smd.Atom | None]) -> Model:

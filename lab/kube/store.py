@@ -7,14 +7,13 @@ object decodes it, which is a copy.
 from __future__ import annotations
 
 import bisect
-import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lab.kube.gojson import dumps
+from lab.kube.plain import text, value_of
 
 Key = tuple[str, str]  # group, plural
 RING: Final = 4096
@@ -38,7 +37,7 @@ class Stored:
 
     def decode(self) -> dict[str, Any]:
         """A copy of the object, without kind and apiVersion."""
-        return json.loads(self.raw)  # type: ignore[no-any-return]  # always written from a dict
+        return value_of(self.raw)  # type: ignore[no-any-return]  # always written from a dict
 
     @property
     def place(self) -> str:
@@ -211,7 +210,7 @@ class Store:
             meta["name"],
             meta.get("uid", ""),
             self.version,
-            dumps(plain),
+            text(plain),
             labels,
             fields,
         )
@@ -257,7 +256,7 @@ class Store:
                 meta["name"],
                 meta.get("uid", ""),
                 version,
-                dumps(entry["object"]),
+                text(entry["object"]),
                 labels,
                 entry["fields"],
             )

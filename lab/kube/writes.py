@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from lab.kube import errors, gojson, protodec
+from lab.kube import errors, gojson, plain, protodec
 from lab.kube.errors import ApiError, FieldError, bad_request
 from lab.kube.models import BuiltinModel, CustomModel, Model
 from lab.kube.registry import builtin_resources
@@ -250,9 +250,30 @@ def patcher(call: Call, model: Model, media: str, body: bytes, force: bool, now:
     """The transformation of a PATCH; reads the body when it is applied, as the real server does."""
     if media == APPLY:
         return lambda old: _apply(call, model, old, body, force, now)
-    if media == STRATEGIC:
-        return lambda old: _strategic(call, model, old, body, now)
-    return lambda old: _json_or_merge(call, model, old, media, body, now)
+    return patching(call, model, media, lambda: _read_patch(media, body), now)
+
+
+def patching(
+    call: Call, model: Model, media: str, read: Callable[[], tuple[Any, list[str]]], now: str
+) -> Callable[[Json], Json]:
+    """The transformation of a patch that `read` gives, with what strict decoding has to say of its text."""
+
+    def transform(old: Json) -> Json:
+        _refuse_missing(call, old)
+        found, strict = read()
+        if media == STRATEGIC:
+            return _strategic(call, model, old, found, strict, now)
+        return _json_or_merge(call, model, old, media, found, strict, now)
+
+    return transform
+
+
+def _read_patch(media: str, body: bytes) -> tuple[Any, list[str]]:
+    try:
+        found, twice = gojson.loads(body)
+    except gojson.SyntaxFault as error:
+        raise bad_request(str(error) if media == STRATEGIC else f"error decoding patch: {error}") from error
+    return found, [f'duplicate field "{path}"' for path in gojson.duplicate_paths(body)] if twice else []
 
 
 def _refuse_missing(call: Call, old: Json) -> None:
@@ -260,13 +281,9 @@ def _refuse_missing(call: Call, old: Json) -> None:
         raise errors.not_found(call.resource.group, call.resource.plural, call.name)
 
 
-def _json_or_merge(call: Call, model: Model, old: Json, media: str, body: bytes, now: str) -> Json:
-    _refuse_missing(call, old)
-    try:
-        found, twice = gojson.loads(body)
-    except gojson.SyntaxFault as error:
-        raise bad_request(f"error decoding patch: {error}") from error
-    strict = [f'duplicate field "{path}"' for path in gojson.duplicate_paths(body)] if twice else []
+def _json_or_merge(
+    call: Call, model: Model, old: Json, media: str, found: Any, strict: list[str], now: str
+) -> Json:
     if media == JSON_PATCH:
         strict = [f"json patch {text}" for text in (*strict, *_unknown_operations(found))]
         patched = patch.json_patch(old, found)
@@ -291,18 +308,12 @@ def _unknown_operations(operations: Any) -> list[str]:
     ]
 
 
-def _strategic(call: Call, model: Model, old: Json, body: bytes, now: str) -> Json:
-    _refuse_missing(call, old)
-    try:
-        found, twice = gojson.loads(body)
-    except gojson.SyntaxFault as error:
-        raise bad_request(str(error)) from error
+def _strategic(call: Call, model: Model, old: Json, found: Any, strict: list[str], now: str) -> Json:
     if not isinstance(found, dict):
         words = f"json: cannot unmarshal {_sort(found) if not isinstance(found, str) else 'string'} into Go value of type map[string]interface {{}}"
         raise bad_request(words)
     if not isinstance(model, BuiltinModel):
         raise unsupported_media(*patch_types(model))
-    strict = [f'duplicate field "{path}"' for path in gojson.duplicate_paths(body)] if twice else []
     patched = patch.strategic(old, found, model.lookup())
     return _patched(call, model, old, patched, strict, now, merged=True, shown=found)
 
@@ -311,9 +322,9 @@ def _patched(
     call: Call, model: Model, old: Json, patched: Any, strict: list[str], now: str, *, merged: bool, shown: Any
 ) -> Json:
     """A patched object, decoded again. What does not decode is a 422 of no kind."""
-    value = _go_plain(shown) if merged else json.dumps(shown)
 
     def refuse(why: str) -> ApiError:
+        value = _go_plain(shown) if merged else json.dumps(shown)
         return errors.invalid("", "", "", [errors.wrong("patch", value, why)])
 
     if not isinstance(patched, dict):
@@ -406,14 +417,10 @@ def apply_object(call: Call, model: Model, old: Json, found: Json, force: bool, 
         raise errors.conflict(call.resource.group, call.resource.plural, call.name, why)
     entries = (new.get("metadata") or {}).get("managedFields")
     try:
-        new = typing.default(_plain_copy(new))
+        new = typing.default(plain.sent(new))
     except ValueError as error:
         raise errors.internal(str(error)) from error
     if entries:
         new["metadata"]["managedFields"] = entries
     _after_patch(call, new)
     return new
-
-
-def _plain_copy(obj: Json) -> Json:
-    return json.loads(json.dumps(obj))  # type: ignore[no-any-return]  # an object stays one

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lab.kube import errors
+from lab.kube import errors, plain
 from lab.kube.errors import FieldError
 from lab.kube.schema import structural
 from lab.kube.schema.celeval import EvaluationError, Evaluator, Optional, typed
@@ -136,7 +136,7 @@ def _judge(schema: Schema, new: Any, old: Any, path: str, found: list[FieldError
     sort = schema.get("type", "")
     seen = typed(new, _rooted(schema) if root else schema)
     earlier = None if old is ABSENT or old is None else typed(old, _rooted(schema) if root else schema)
-    unchanged = earlier is not None and structural._identical(new, old)
+    unchanged = earlier is not None and plain.same(new, old)
     for rule in rules:
         if rule.error:
             found.append(errors.wrong(path or "<nil>", sort, f"rule compile error: {rule.error}"))

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from lab.kube import quantity
+from lab.kube import plain, quantity
 from lab.kube.schema import structural
 from lab.kube.schema.celparse import Node, UInt
 from lab.kube.schema.celtypes import escape
@@ -67,7 +67,7 @@ class Object:
         return typed(self.raw[key], self.fields.get(key) or {})
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Object) and structural._identical(self.raw, other.raw)
+        return isinstance(other, Object) and plain.same(self.raw, other.raw)
 
     def __hash__(self) -> int:
         return id(self)

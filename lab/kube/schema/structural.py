@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lab.kube import errors
 from lab.kube.errors import FieldError
-from lab.kube.plain import clone
+from lab.kube.plain import canonical, clone, same
 from lab.kube.schema import formats, gotypes
 from lab.kube.schema.smd import ABSENT
 
@@ -157,7 +157,7 @@ def _types(schema: Schema) -> tuple[str, ...]:
 
 
 def _validate(value: Any, schema: Schema, path: str, old: Any) -> _Result:
-    if old is not ABSENT and _identical(value, old):
+    if old is not ABSENT and same(value, old):
         return _Result(matches=1)
     result = _Result()
     types = _types(schema)
@@ -185,10 +185,6 @@ def _validate(value: Any, schema: Schema, path: str, old: Any) -> _Result:
         result.add(_map(value, schema, path, old))
     result.matches += 1
     return result
-
-
-def _identical(one: Any, other: Any) -> bool:
-    return bool(one == other) and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _failure(path: str, value: Any, text: str) -> _Result:
@@ -294,7 +290,7 @@ def _plain(number: float) -> str:
 
 def _enum(value: Any, schema: Schema, path: str) -> _Result:
     allowed = schema["enum"]
-    if any(_identical(value, one) for one in allowed):
+    if any(same(value, one) for one in allowed):
         return _Result()
     texts = [one if isinstance(one, str) else json.dumps(one, separators=(",", ":")) for one in allowed]
     return _Result([errors.unsupported(_field(path), value, texts)])
@@ -313,7 +309,7 @@ def _list(value: list[Any], schema: Schema, path: str, old: Any) -> _Result:
         result.add(_failure(path, len(value), f"{path} in body should have at least {int(least)} items"))
     if most is not None and len(value) > most:
         result.found.append(errors.too_many(_field(path), len(value), int(most)))
-    if schema.get("uniqueItems") and len({json.dumps(entry, sort_keys=True) for entry in value}) != len(value):
+    if schema.get("uniqueItems") and len({canonical(entry) for entry in value}) != len(value):
         result.add(_failure(path, "", f"{path} in body shouldn't contain duplicates"))
     return result
 
@@ -433,7 +429,7 @@ def _duplicates(value: list[Any], schema: Schema, path: str) -> list[FieldError]
             if not isinstance(entry, dict):
                 continue
             shown = {key: entry[key] for key in keys if key in entry}
-        text = json.dumps(shown, sort_keys=True)
+        text = canonical(shown)
         if text in seen and text not in told:
             told.add(text)
             found.append(errors.duplicate(f"{path}[{place}]", shown))
