@@ -24,7 +24,6 @@ class Plugins:
     def __init__(self, store: Store, mutators: tuple[Mutator, ...], validators: tuple[Validator, ...]) -> None:
         self.store = store
         self._mutators, self._validators = mutators, validators
-        self.after: list[Callable[[Call, Json | None, Json | None], None]] = []
         self.pod_security: dict[
             str, str
         ] = {}  # labels that hold where a namespace has none, as an admission configuration says
@@ -42,11 +41,6 @@ class Plugins:
             lifecycle(self, call, new, old)
         for plugin in self._validators:
             plugin(self, call, new, old)
-
-    def committed(self, call: Call, new: Json | None, old: Json | None) -> None:
-        """Tell who waits for it."""
-        for hook in self.after:
-            hook(call, new, old)
 
     def get(self, group: str, plural: str, namespace: str, name: str) -> Json | None:
         """An object now."""

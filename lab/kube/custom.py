@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lab.kube.models import CustomModel, Model
+from lab.kube.plain import clone
 from lab.kube.registry import Resource
 from lab.kube.rest import Call, DeleteOptions, Preconditions, stamp
 from lab.kube.schema import crd, smd
@@ -177,8 +178,7 @@ class Definitions:
         def transform(old: Json) -> Json:
             from lab.kube import writes
 
-            new = old | {key: value for key, value in wished.items() if key in ("spec", "status")}
-            new["metadata"] = dict(old["metadata"])
+            new = clone(old) | {key: value for key, value in wished.items() if key in ("spec", "status")}
             if not subresource:
                 new["metadata"]["finalizers"] = wished["metadata"]["finalizers"]
             return writes.with_owners(call, model, old, new, server.rest.now())

@@ -5,7 +5,6 @@ Nothing here knows of HTTP. Source: k8s.io/apiserver/pkg/registry/generic/regist
 
 from __future__ import annotations
 
-import json
 import random
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import Any, Final, Protocol
 from lab.kube import errors
 from lab.kube.errors import ApiError, bad_request, conflict, internal, invalid, not_found
 from lab.kube.models import Model
-from lab.kube.plain import clone
+from lab.kube.plain import canonical, clone, same
 from lab.kube.registry import Resource
 from lab.kube.schema import managed, meta
 from lab.kube.store import Store, Stored
@@ -73,10 +72,6 @@ class Admission(Protocol):
 
     def validate(self, call: Call, new: Json | None, old: Json | None) -> None:
         """Raises ApiError."""
-        ...
-
-    def committed(self, call: Call, new: Json | None, old: Json | None) -> None:
-        """A write was stored."""
         ...
 
 
@@ -199,13 +194,9 @@ class Rest:
             if old is not None:
                 done["metadata"]["resourceVersion"] = str(old.version)
             return model.shown(clone(done))
-        before = model.load(old) if old is not None else None
-        stored_form = model.to_storage(done)
-        stored = self.store.commit(model.resource.storage_key, stored_form, model.fields(done))
+        stored = self.store.commit(model.resource.storage_key, model.to_storage(done), model.fields(done))
         done["metadata"]["resourceVersion"] = str(stored.version)
-        done = model.shown(clone(done))
-        self.admission.committed(call, done, before)
-        return done
+        return model.shown(done)
 
     @staticmethod
     def _metadata(obj: Json) -> Json:
@@ -246,7 +237,8 @@ class Rest:
     ) -> tuple[Json, bool]:
         """Change an object by `transform`; what is read back and whether it was created. Raises ApiError.
 
-        `transform` gets the present object (an empty one where there is none) and keeps account of managedFields itself.
+        `transform` gets the present object (an empty one where there is none), which it leaves as it is, and keeps account of
+        managedFields itself.
         """
         resource, strategy = model.resource, model.strategy
         old = self.store.get(resource.storage_key, call.namespace, call.name)
@@ -280,7 +272,7 @@ class Rest:
     def _update(self, call: Call, model: Model, transform: Transform, stored: Stored) -> Json:
         resource = model.resource
         old = model.load(stored)
-        new = transform(clone(old))
+        new = transform(old)
         meta_ = self._metadata(new)
         self._match_namespace(call, meta_)
         self.admission.mutate(call, new, old)
@@ -336,8 +328,9 @@ class Rest:
             ignored = {"metadata", "status"} if "status" in model.resource.subresources else {"metadata"}
             keys = (new.keys() | old.keys()) - ignored
             return any(not same(new.get(key), old.get(key)) for key in keys)
-        done = model.normal(new)
-        for name in model.strategy.generation:
+        names = [name for name in model.strategy.generation if name == "annotations" or not same(new.get(name), old.get(name))]
+        done = model.normal(new) if names else new
+        for name in names:
             if name == "annotations":
                 if (new["metadata"].get("annotations") or {}) != (old["metadata"].get("annotations") or {}):
                     return True
@@ -385,7 +378,7 @@ class Rest:
             return self._delete_emptied(call, model, new, stored)
         done = model.normal(new)
         done["metadata"]["resourceVersion"] = str(stored.version)
-        if same(timeless(done), timeless(model.held(stored, old))):
+        if unchanged(done, model.held(stored, old)):
             return old
         return self._commit(call, model, done, stored)
 
@@ -398,11 +391,7 @@ class Rest:
         """The last finalizer went: the object goes too, and the answer is the object as it would have been."""
         done = model.normal(new)
         if not call.dry_run:
-            gone = self.store.remove(
-                model.resource.storage_key, call.namespace, call.name, model.to_storage(clone(done))
-            )
-            self.admission.committed(call, None, done)
-            del gone
+            self.store.remove(model.resource.storage_key, call.namespace, call.name, model.to_storage(clone(done)))
         done["metadata"]["resourceVersion"] = str(stored.version)
         return done
 
@@ -435,7 +424,6 @@ class Rest:
             if graceful:
                 self._commit(call, model, model.normal(new), stored)
             gone = self.store.remove(resource.storage_key, call.namespace, call.name)
-            self.admission.committed(call, None, last)
             if gone is not None:
                 last["metadata"]["resourceVersion"] = str(gone.version)
         return last, True
@@ -546,9 +534,11 @@ def pod_grace(pod: Json, asked: int | None) -> int:
     return 1 if period < 0 else int(period)
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values print the same."""
-    return bool(one == other) and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+def unchanged(one: Json, other: Json) -> bool:
+    """Whether two states of an object differ in nothing but managers' times; most writes are told from their old state early."""
+    if one.keys() != other.keys() or any(one[key] != other[key] for key in one if key != "metadata"):
+        return False
+    return same(timeless(one), timeless(other))
 
 
 def timeless(obj: Json) -> Json:
@@ -557,7 +547,7 @@ def timeless(obj: Json) -> Json:
     entries = [
         {key: value for key, value in entry.items() if key != "time"} for entry in meta_.get("managedFields") or ()
     ]
-    entries.sort(key=lambda entry: json.dumps(entry, sort_keys=True))
+    entries.sort(key=canonical)
     return obj | {"metadata": meta_ | {"managedFields": entries}}
 
 
