@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from lab.kube.errors import ApiError, bad_request, internal, quote
+from lab.kube.plain import same
 from lab.kube.schema import fieldset, smd
 from lab.kube.schema.fieldset import FieldSet
 from lab.kube.schema.smd import Atom
@@ -257,8 +258,8 @@ def _settle(
             atom = typing.atom(version)
             if atom is None:
                 return None
-            same = version == typing.api_version
-            old, now = (live, new) if same else (typing.convert(live, version), typing.convert(new, version))
+            asked = version == typing.api_version
+            old, now = (live, new) if asked else (typing.convert(live, version), typing.convert(new, version))
             found = smd.compare(old, now, atom)
             versions[version] = found.without(typing.ignored.get(version) or {})
         return versions[version]
@@ -285,10 +286,11 @@ def _settle(
 
 def _cap(managed: Managed) -> Managed:
     """At most ten updaters: the oldest are put together. Source: capManagersManager."""
-    updaters = sorted(
-        (who for who in managed if who.operation == "Update"), key=lambda who: (managed[who].time or "", _identity(who))
-    )
+    updaters = [who for who in managed if who.operation == "Update"]
     surplus = len(updaters) - MOST_UPDATERS
+    if surplus <= 0:
+        return managed
+    updaters.sort(key=lambda who: (managed[who].time or "", _identity(who)))
     first: dict[str, Manager] = {}
     for who in updaters:
         if surplus <= 0:
@@ -434,13 +436,9 @@ def _merge(
     if last and last.fields:
         merged = _prune(merged, typing, managed, last)
     managed, _ = _settle(live, merged, typing, managed, who, force=force)
-    if _equal(live, merged):
+    if same(live, merged):
         return None, managed
     return merged, managed
-
-
-def _equal(one: Json, other: Json) -> bool:
-    return one == other and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _prune(merged: Json, typing: Typing, managed: Managed, last: Owned) -> Json:

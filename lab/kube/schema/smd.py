@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from lab.kube.plain import canonical
+from lab.kube.plain import same as identical
 from lab.kube.schema import fieldset
 from lab.kube.schema.fieldset import FieldSet
 
@@ -22,23 +24,32 @@ class TypedError(ValueError):
 class Atom:
     """What a value may be: a scalar, a list, a map, or several of them."""
 
-    __slots__ = ("deduced", "list", "map", "scalar")
+    __slots__ = ("_parts", "deduced", "list", "map", "scalar")
 
     def __init__(self, scalar: str = "", list_: ListType | None = None, map_: MapType | None = None) -> None:
         self.scalar = scalar  # "", "string", "numeric", "boolean", "untyped"
         self.list = list_
         self.map = map_
         self.deduced = False
+        self._parts: dict[str, Atom] = {}
 
     def of(self, value: Any) -> Atom:
         """The part that fits the value; all of it where none does."""
         if value is ABSENT or value is None:
             return self
         if isinstance(value, dict):
-            return Atom(map_=self.map) if self.map else self
+            return self._only("map") if self.map and (self.list or self.scalar) else self
         if isinstance(value, list):
-            return Atom(list_=self.list) if self.list else self
-        return Atom(self.scalar) if self.scalar else self
+            return self._only("list") if self.list and (self.map or self.scalar) else self
+        return self._only("scalar") if self.scalar and (self.map or self.list) else self
+
+    def _only(self, sort: str) -> Atom:
+        """One of several parts: "scalar", "list" or "map"."""
+        made = self._parts.get(sort)
+        if made is None:
+            made = self._parts[sort] = Atom()
+            setattr(made, sort, getattr(self, sort))
+        return made
 
 
 class ListType:
@@ -197,7 +208,7 @@ def item_element(kind: ListType, item: Any) -> str:
             raise TypedError(
                 f'associative list with keys has an element that omits key field "{key}" (and doesn\'t have default value)'
             )
-    return "k:" + json.dumps(pairs, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "k:" + canonical(pairs).decode()
 
 
 # --------------------------------------------------------------------------------------------------------- validation
@@ -404,7 +415,7 @@ def compare(old: Any, new: Any, atom: Atom) -> Comparison:
 
 
 def _compare(old: Any, new: Any, atom: Atom, path: list[str], made: Comparison) -> None:
-    if old is not ABSENT and new is not ABSENT and old is new:
+    if old is new or (isinstance(old, dict | list) and identical(old, new)):  # whole branches are mostly untouched
         return
     kind_old, kind_new = atom.of(old), atom.of(new)
     if new is ABSENT:
