@@ -244,9 +244,9 @@ def dump(options: argparse.Namespace) -> int:
     """Print the world."""
     answer = _ask(options.dir, "dump")
     print("\n".join(answer["lines"]))
-    if not answer["quiet"]:
-        print("lab: the world did not become quiet", file=sys.stderr)
-    return 0 if answer["quiet"] else 1
+    if answer["busy"]:
+        print(f"lab: the world did not become quiet: {', '.join(answer['busy'])}", file=sys.stderr)
+    return 1 if answer["busy"] else 0
 
 
 def save(options: argparse.Namespace) -> int:

@@ -49,6 +49,10 @@ class Control:
         """Refuse new calls and end those that run."""
         if self._server is not None:
             self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """End the calls that run."""
         for task in list(self._open):
             if task is not asyncio.current_task():
                 task.cancel()

@@ -47,6 +47,7 @@ class Daemon:
         self.world: World
         self.have: Credentials
         self.control: Control
+        self.original: Site
         self._end = asyncio.Event()
 
     async def run(self, ready: Callable[[str], None]) -> None:
@@ -71,12 +72,26 @@ class Daemon:
         folder, options = self.folder, self.options
         saved = Path(options["saved"]) if options.get("saved") else None
         state = snapshot.read(saved) if saved else None
-        original = load_site(Path(options["site"]))
+        self.original = load_site(Path(options["site"]))
         if state is None:
             _clear(folder)
+        self._make(state)
+        if state is None and options["at"] == "kubernetes":
+            for cluster in self.world.clusters.values():
+                cluster.without_machines = True
+            for machine in self.world.machines.values():
+                machine.power(False)
+        await self.world.start()
+        self.control = Control(self.world, entropy.token_urlsafe(24), self._verbs())
+        await self.control.start()
+        self._leave_files()
+
+    def _make(self, state: dict[str, Any] | None) -> None:
+        """A world that has not started: a new one, or one as a snapshot says."""
+        options = self.options
         self.world, self.have = build(
-            folder,
-            original,
+            self.folder,
+            self.original,
             seed=options["seed"],
             speed=options["speed"],
             world_file=Path(options["world"]) if options.get("world") else None,
@@ -87,20 +102,11 @@ class Daemon:
         )
         if state:
             snapshot.restore(self.world, state)
-        elif options["at"] == "kubernetes":
-            for cluster in self.world.clusters.values():
-                cluster.without_machines = True
-            for machine in self.world.machines.values():
-                machine.power(False)
         for cluster in self.world.clusters.values():
             cluster.on_up.append(self._kubeconfig)
-        await self.world.start()
-        self.control = Control(self.world, entropy.token_urlsafe(24), self._verbs())
-        await self.control.start()
-        self._leave_files(original)
 
-    def _leave_files(self, original: Site) -> None:
-        folder, world = self.folder, self.world
+    def _leave_files(self) -> None:
+        folder, world, original = self.folder, self.world, self.original
         changed = self._changed(original)
         site_folder = folder / "site"
         site_folder.mkdir(exist_ok=True, mode=0o700)
@@ -212,8 +218,8 @@ class Daemon:
     async def _dump(self, _words: list[str]) -> Any:
         from lab import dump as dumping  # not needed to start
 
-        quiet = await self.world.quiet()
-        return {"quiet": quiet, "lines": dumping.lines(await dumping.dump(self.world))}
+        busy = await self.world.quiet()
+        return {"busy": busy, "lines": dumping.lines(await dumping.dump(self.world))}
 
     async def _save(self, words: list[str]) -> Any:
         state = snapshot.take(self.world, asdict(self.have), self._ports())
@@ -221,10 +227,14 @@ class Daemon:
         return True
 
     async def _restore(self, words: list[str]) -> Any:
-        """Take over a saved world in this very process: ports, names and files stay."""
+        """Take over a saved world in this very process: ports, names and files stay, nothing of the present one does."""
         state = snapshot.read(Path(words[0]))
+        self.control.cut()
+        printed = self.world.printed
         await self.world.stop()
-        snapshot.restore(self.world, state)
+        self._make(state)
+        self.world.printed = printed
+        self.control.world = self.world
         await self.world.start()
         self._kubeconfig()
         return True

@@ -153,6 +153,8 @@ class GitRemote:
         """Take over a snapshot."""
         if state["store"] is not None:
             self.store.restore(state["store"])
+        elif self.exists:
+            self.store.remove()
         self.deploy_keys = [DeployKey(**entry) for entry in state["deploy_keys"]]
 
     def dump(self) -> Snapshot:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,6 +70,10 @@ class GitStore:
             (self.path / folder).mkdir(parents=True, exist_ok=True)
         (self.path / "config").write_text(CONFIG, encoding="ascii")
         (self.path / "HEAD").write_text(f"ref: refs/heads/{self.branch}\n", encoding="ascii")
+
+    def remove(self) -> None:
+        """No repository any more."""
+        shutil.rmtree(self.path)
 
     def refs(self) -> dict[str, str]:
         """Every ref with its commit."""

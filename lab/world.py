@@ -24,6 +24,7 @@ from lab.record import Record
 
 CALM_SECONDS = 90.0  # simulated; Flux looks at its repository every 60 s and at a dependency every 30 s
 CALM_WALL_SECONDS = 0.2
+QUIET_WALL_SECONDS = 120.0
 
 
 @dataclass
@@ -99,16 +100,17 @@ class World:
         """Whether a machine can pull an installer image."""
         return self.factory is not None and self.factory.has_image(image)
 
-    async def quiet(self, *, limit: float = 120.0) -> bool:
-        """Wait until nothing is under way. False where something still was after `limit` wall seconds."""
+    async def quiet(self, *, limit: float = QUIET_WALL_SECONDS) -> list[str]:
+        """Wait until nothing is under way. -> names of the actors that still were busy after `limit` wall seconds: none when it is quiet."""
         loop = asyncio.get_running_loop()
         end = loop.time() + limit
         # A controller's lag, a kubelet's retry and Flux' next look are times of the world: so long nothing may stir.
         calm_since, looked_since = self.clock.seconds(), loop.time()
         while self.clock.seconds() - calm_since < CALM_SECONDS or loop.time() - looked_since < CALM_WALL_SECONDS:
-            if loop.time() > end:
-                return False
             await asyncio.sleep(0.02)
-            if any(actor.busy() for actor in self.actors()):
+            busy = [actor.name for actor in self.actors() if actor.busy()]
+            if busy:
                 calm_since, looked_since = self.clock.seconds(), loop.time()
-        return True
+            if loop.time() > end:
+                return busy or ["the clock"]
+        return []

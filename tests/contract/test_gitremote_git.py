@@ -304,3 +304,14 @@ def test_a_snapshot_goes_back_and_a_dump_hides_ciphertext(tmp_path: Path) -> Non
         assert other.files() == {"a": b"1"}
 
     asyncio.run(whole())
+
+
+def test_a_snapshot_of_no_repository_takes_it_away(tmp_path: Path) -> None:
+    async def whole() -> None:
+        server = remote(tmp_path, Clock())
+        state = json.loads(json.dumps(server.snapshot()))
+        server.create({"a": b"1"})
+        server.restore(state)
+        assert not server.exists and server.dump()["tree"] == {}
+
+    asyncio.run(whole())

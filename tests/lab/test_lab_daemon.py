@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from inventory import load
+from lab.control import ask
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.lab
@@ -109,6 +110,26 @@ def test_dump_is_canonical_and_a_saved_lab_resumes(folder: Path, tmp_path: Path)
     assert lab("dump", "--dir", str(folder)).stdout == first
     again = json.loads(lab("status", "--dir", str(folder)).stdout)
     assert again["clusters"] == status["clusters"]
+
+
+def test_a_restored_world_has_nothing_of_the_present_one(tmp_path: Path) -> None:
+    def ask_lab(verb: str, *words: str) -> object:
+        port, token = (folder / "control").read_text().split()
+        return ask(int(port), token, verb, list(words))
+
+    folder = tmp_path / "lab"
+    lab("start", "--dir", str(folder), "--speed", "1000")
+    try:
+        blank = lab("dump", "--dir", str(folder)).stdout
+        ask_lab("save", str(tmp_path / "saved"))
+        ask_lab("power", "infra-01", "off")
+        assert lab("dump", "--dir", str(folder)).stdout != blank
+        ask_lab("restore", str(tmp_path / "saved"))
+        assert lab("dump", "--dir", str(folder)).stdout == blank
+        assert sh(folder, "talosctl -n 10.25.150.11 version --insecure", check=False).returncode == 1  # its shims lead to the world of now
+        assert [entry for entry in ask_lab("log") if "talosctl" in str(entry)]  # type: ignore[attr-defined]
+    finally:
+        lab("stop", "--dir", str(folder))
 
 
 def test_a_second_start_and_a_broken_site_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_snapshot_restores_the_store_of_a_new_etcd(tmp_path: Path) -> None:
 def test_a_saved_world_goes_on_where_it_was(tmp_path: Path) -> None:
     async def scene(desk: Desk) -> None:
         await desk.form(*THREE)
-        assert await desk.world.quiet()
+        assert not await desk.world.quiet()
         state = json.loads(json.dumps(snapshot.take(desk.world, {}, {})))
         before = lines(await dump(desk.world))
         desk.world.machines["infra-02"].power(False)
@@ -209,7 +209,7 @@ def test_a_saved_world_goes_on_where_it_was(tmp_path: Path) -> None:
         await desk.world.stop()
         snapshot.restore(desk.world, state)
         await desk.world.start()
-        assert await desk.world.quiet()
+        assert not await desk.world.quiet()
         assert lines(await dump(desk.world)) == before
 
     play(tmp_path, scene)

@@ -223,7 +223,9 @@ class Harness:
 
     def dump(self) -> list[str]:
         """The world once it is quiet, line by line."""
-        lines: list[str] = self.lab("dump")["lines"]
+        found = self.lab("dump")
+        assert not found["busy"], f"the world does not become quiet: {found['busy']}"
+        lines: list[str] = found["lines"]
         return lines
 
     # One life
