@@ -47,6 +47,18 @@ MARKS = "bootstrap-system"
 Classify = Callable[[tuple[str, ...], int, str, str], str]
 
 
+class NothingLeft(Exception):
+    """A file that an earlier action should have written is not there, or is not what it should be: that action is to be done again."""
+
+
+def _left(path: Path) -> str:
+    """What an earlier action wrote. Raises NothingLeft."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NothingLeft(f"{path.name} was to be written and cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
 class SiteWriter:
     """Carries out the actions of one site. What a child prints goes to `runs/<id>/`, masked."""
 
@@ -110,6 +122,8 @@ class SiteWriter:
                     text = self._mark(action, place)
                 case Await() | Approval():
                     raise AssertionError(f"{type(action).__name__} is the engine's, not the writer's")
+        except NothingLeft as error:
+            return Outcome(False, 1, self._masker.mask(str(error)), seconds=time.monotonic() - started, permanent=True)
         except KubeRefused as error:
             return Outcome(False, 1, self._masker.mask(str(error)), seconds=time.monotonic() - started, permanent=not str(error).startswith("HTTP 409"))
         except Transient as error:
@@ -214,7 +228,7 @@ class SiteWriter:
             case "ssh-key":
                 value = make_ssh_key()
             case "file":
-                value = (self._dir / action.path).read_text()
+                value = _left(self._dir / action.path)
         self._secrets.keep(action.secret.ref, value)
         if action.recipe == "file":
             (self._dir / action.path).unlink()
@@ -224,15 +238,18 @@ class SiteWriter:
         import yaml
 
         source = self._dir / action.source
-        config = yaml.safe_load(source.read_text())
-        for entry in config["contexts"]:
-            entry["name"] = action.context
-        config["current-context"] = action.context
-        for entry in config["clusters"]:
-            if action.server:
-                entry["cluster"]["server"] = action.server
-            if action.tls_server_name:
-                entry["cluster"]["tls-server-name"] = action.tls_server_name
+        try:
+            config = yaml.safe_load(_left(source))
+            for entry in config["contexts"]:
+                entry["name"] = action.context
+            config["current-context"] = action.context
+            for entry in config["clusters"]:
+                if action.server:
+                    entry["cluster"]["server"] = action.server
+                if action.tls_server_name:
+                    entry["cluster"]["tls-server-name"] = action.tls_server_name
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            raise NothingLeft(f"{action.source} is no kubeconfig: {type(error).__name__}") from error
         write_private(self._dir / action.path, yaml.safe_dump(config, sort_keys=False))
         if source != self._dir / action.path:
             source.unlink()
