@@ -16,16 +16,18 @@ MASK = "***"
 SHORTEST = 6  # shorter values would mask ordinary words
 LONGEST_LINE = 1 << 16  # bytes of a line without an end before it is cut for masking
 
-_TYPES = (
-    re.compile(r"(://[^/\s:@]+:)[^/\s@]+(@)"),
-    re.compile(r"((?i:authorization|private-token)\s*[:=]\s*(?:(?i:bearer|basic|token)\s+)?)[^\s\"',]+()"),
-    re.compile(r"((?:client-key-data|certificate-key|token|password|secretbox|aescbcEncryptionSecret|key|secret|bootstrapToken):\s+)[A-Za-z0-9+/=_.-]{24,}()"),
-    re.compile(r'("(?:client_key|password|token|secret|private_key|client-key-data)"\s*:\s*")(?:[^"\\]|\\.)+(")'),
-    re.compile(r'((?:authentication-key|encrypted-password|secret) ")[^"]+(")'),
-    re.compile(r"()\$9\$[^\s\";]+()"),
-    re.compile(r"()\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|AGE-SECRET-KEY-1[A-Z0-9]{20,}|ops_[A-Za-z0-9_-]{40,})()"),
-    re.compile(r"()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}()"),
-    re.compile(r"()\bLS0tLS1CRUdJTi[A-Za-z0-9+/=]{40,}()"),  # base64 of "-----BEGIN ", as kubeconfigs hold keys
+_WORDS = ("key", "token", "password", "secret")
+# (words, pattern): what a pattern finds holds one of its words, in upper or lower case.
+_TYPES: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
+    (("://",), re.compile(r"(://[^/\s:@]+:)[^/\s@]+(@)")),
+    (("authorization", "private-token"), re.compile(r"((?i:authorization|private-token)\s*[:=]\s*(?:(?i:bearer|basic|token)\s+)?)[^\s\"',]+()")),
+    (_WORDS, re.compile(r"((?:client-key-data|certificate-key|token|password|secretbox|aescbcEncryptionSecret|key|secret|bootstrapToken):\s+)[A-Za-z0-9+/=_.-]{24,}()")),
+    (_WORDS, re.compile(r'("(?:client_key|password|token|secret|private_key|client-key-data)"\s*:\s*")(?:[^"\\]|\\.)+(")')),
+    (_WORDS, re.compile(r'((?:authentication-key|encrypted-password|secret) ")[^"]+(")')),
+    (("$9$",), re.compile(r"()\$9\$[^\s\";]+()")),
+    (("gh", "age-secret", "ops_"), re.compile(r"()\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|AGE-SECRET-KEY-1[A-Z0-9]{20,}|ops_[A-Za-z0-9_-]{40,})()")),
+    (("eyj",), re.compile(r"()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}()")),
+    (("ls0tls1crudjti",), re.compile(r"()\bLS0tLS1CRUdJTi[A-Za-z0-9+/=]{40,}()")),  # base64 of "-----BEGIN ", as kubeconfigs hold keys
 )
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
 _KEY_END = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY-----")
@@ -60,12 +62,15 @@ def _base64s(raw: bytes) -> set[str]:
 class Masker:
     """Knows the secrets of this process and masks them in text. Safe for threads; values are only ever added.
 
-    Variants are found by their first characters, so that thousands of them cost one look-up a position.
+    Variants are found by their first characters, so that thousands of them cost one look-up a position; and a text is looked at
+    in this way only where one may stand in it: of any place where a long one stands, one sample in `SHORTEST` characters tells.
     """
 
     def __init__(self) -> None:
         self._values: set[str] = set()
         self._starts: dict[str, tuple[str, ...]] = {}  # first characters -> variants that begin so, the longest first
+        self._samples: set[str] = set()  # what a sample of a text finds where a long variant stands
+        self._short: tuple[str, ...] = ()  # variants that may stand between two samples
         self._lock = threading.Lock()
 
     def add(self, value: str) -> None:
@@ -74,7 +79,11 @@ class Masker:
             if value in self._values:
                 return
             self._values.add(value)
-            for text in variants(value):
+            found = variants(value)
+            self._short += tuple(text for text in found if len(text) < 2 * SHORTEST - 1)
+            for text in found:
+                if len(text) >= 2 * SHORTEST - 1:
+                    self._samples.update(text[at : at + SHORTEST] for at in range(SHORTEST))
                 start = text[:SHORTEST]
                 known = self._starts.get(start, ())
                 if text not in known:
@@ -90,13 +99,15 @@ class Masker:
         text = self._without_values(text)
         if "PRIVATE KEY-----" in text:
             text = _KEY_BLOCK.sub(MASK, text)
-        for pattern in _TYPES:
-            text = pattern.sub(rf"\g<1>{MASK}\g<2>", text)
+        lowered = text.lower() if text.isascii() else None  # to search for a word is cheap; beyond ASCII case is not so simple
+        for words, pattern in _TYPES:
+            if lowered is None or any(word in lowered for word in words):
+                text = pattern.sub(rf"\g<1>{MASK}\g<2>", text)
         return text
 
     def _without_values(self, text: str) -> str:
         starts = self._starts
-        if not starts or len(text) < SHORTEST:
+        if not self._suspect(text):
             return text
         parts: list[str] = []
         at = copied = 0
@@ -109,6 +120,11 @@ class Masker:
             parts += (text[copied:at], MASK)
             at = copied = at + len(hit)
         return "".join((*parts, text[copied:])) if parts else text
+
+    def _suspect(self, text: str) -> bool:
+        """Whether a variant may stand in the text; never False where one does."""
+        samples = [text[at : at + SHORTEST] for at in range(0, len(text) - SHORTEST + 1, SHORTEST)]
+        return not self._samples.isdisjoint(samples) or any(one in text for one in self._short)
 
     def stream(self) -> MaskedStream:
         """A filter for one stream of bytes."""

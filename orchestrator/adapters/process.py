@@ -14,10 +14,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.adapters.masking import MaskedStream, Masker
+from orchestrator.model.data import dataclass
 
 ALLOWED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 FIXED = {"NO_COLOR": "1", "TERM": "dumb", "KUBECONFIG": "/dev/null", "TALOSCONFIG": "/dev/null", "HELM_NO_PLUGINS": "1"}
@@ -56,16 +56,17 @@ def run(
     stdout: Path | None = None,
     stderr: Path | None = None,
     stdin: str | None = None,
+    tail: bool = True,
     stopped: Callable[[], bool] = lambda: False,
     spawned: Callable[[int], None] = lambda pid: None,
 ) -> Ended:
     """Run a program to its end. With `stdout`/`stderr` its masked output goes to these files as it comes; without, it is
-    kept in memory as it is. Raises FileNotFoundError when the program is not on PATH.
+    kept in memory as it is, and without `tail` nobody reads it masked. Raises FileNotFoundError when the program is not on PATH.
     """
     started = time.monotonic()
     child = subprocess.Popen(argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     spawned(child.pid)
-    sinks = (_Sink(masker, stdout), _Sink(masker, stderr, late=True))
+    sinks = (_Sink(masker, stdout, tail=tail), _Sink(masker, stderr, tail=tail, late=True))
     try:
         if stdin is not None and child.stdin is not None:
             with suppress(BrokenPipeError), child.stdin:
@@ -81,15 +82,15 @@ def run(
             if pipe is not None:
                 pipe.close()
     rc = child.wait()
-    tail = "\n".join(sinks[1].tail or sinks[0].tail)
-    return Ended(rc, sinks[0].text(), sinks[1].text(), tail, timed_out, was_stopped, time.monotonic() - started)
+    last = "\n".join(sinks[1].tail or sinks[0].tail)
+    return Ended(rc, sinks[0].text(), sinks[1].text(), last, timed_out, was_stopped, time.monotonic() - started)
 
 
 def _pump(child: subprocess.Popen[bytes], sinks: tuple[_Sink, _Sink], deadline: float, stopped: Callable[[], bool]) -> tuple[bool, bool]:
     """Move output until both pipes end; end the group at the deadline or when stopped. -> (timed out, stopped)"""
     timed_out = was_stopped = False
     kill_at: float | None = None
-    with selectors.DefaultSelector() as ready:
+    with selectors.PollSelector() as ready:  # two pipes: cheaper than an epoll of its own
         for pipe, sink in zip((child.stdout, child.stderr), sinks, strict=True):
             assert pipe is not None  # Popen was asked for pipes
             ready.register(pipe, selectors.EVENT_READ, sink)
@@ -119,8 +120,8 @@ def _pump(child: subprocess.Popen[bytes], sinks: tuple[_Sink, _Sink], deadline: 
 class _Sink:
     """Where one stream of a child goes: a masked file, or memory. A `late` file is made with the first output."""
 
-    def __init__(self, masker: Masker, path: Path | None, *, late: bool = False) -> None:
-        self._filter: MaskedStream = masker.stream()
+    def __init__(self, masker: Masker, path: Path | None, *, tail: bool, late: bool = False) -> None:
+        self._filter: MaskedStream | None = masker.stream() if tail or path is not None else None
         self._raw = bytearray()
         self._path = path
         self._handle = None if path is None or late else _open(path)
@@ -129,10 +130,12 @@ class _Sink:
     def feed(self, chunk: bytes) -> None:
         if self._path is None and len(self._raw) < MOST_OUTPUT:
             self._raw += chunk
-        self._put(self._filter.feed(chunk))
+        if self._filter is not None:
+            self._put(self._filter.feed(chunk))
 
     def close(self) -> None:
-        self._put(self._filter.close())
+        if self._filter is not None:
+            self._put(self._filter.close())
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None

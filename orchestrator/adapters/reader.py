@@ -96,7 +96,7 @@ class SiteReader:
         try:
             env = process.environment(self._environ, values(query.env, self._secrets))
             with self._tools:
-                ended = process.run(query.argv, env=env, cwd=self._dir, within=query.within.total_seconds(), masker=self._masker)
+                ended = process.run(query.argv, env=env, cwd=self._dir, within=query.within.total_seconds(), masker=self._masker, tail=False)
         except FileNotFoundError:
             return Answer(unreachable=f"{query.tool} is not on PATH")
         except BootstrapError as error:
