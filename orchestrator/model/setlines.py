@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from orchestrator.model.action import JunosChange
 
 _INTERFACE = re.compile(r"^(set security zones security-zone \S+) interfaces (\S+) host-inbound-traffic ")
+_QUOTED = re.compile(r'"([\w./:-]+)"')
 _ZONE = re.compile(r"^(set security zones security-zone \S+) host-inbound-traffic ")
 GLOBAL_AS = "set routing-options autonomous-system "
 
 
 def spelled(line: str) -> str:
     """One spelling: single blanks, no quotes around a plain word, no comment."""
-    bare = line.partition("##")[0].strip()
-    return re.sub(r'"([\w./:-]+)"', r"\1", " ".join(bare.split()))
+    bare = " ".join(line.partition("##")[0].split())
+    return _QUOTED.sub(r"\1", bare) if '"' in bare else bare
 
 
+@lru_cache(maxsize=4)  # several checks judge one answer
 def current_lines(text: str) -> frozenset[str]:
     """The set lines of `show configuration | display set`."""
     return frozenset(spelled(line) for line in text.splitlines() if line.strip().startswith("set "))
