@@ -13,15 +13,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from orchestrator.adapters.lean import without
 from orchestrator.adapters.masking import Masker
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.adapters.targets import GatewayTarget
 from orchestrator.model.action import JunosChange
+from orchestrator.model.data import dataclass
 from orchestrator.model.errors import BootstrapError
 from orchestrator.model.ports import Outcome
 from orchestrator.model.query import Answer, JunosShow
@@ -274,7 +275,8 @@ class Gateway:
         return _Shell(self._connect())
 
     def _connect(self) -> paramiko.SSHClient:
-        import paramiko
+        with without("invoke"):  # runs `Match exec` of ssh configurations, which are not read here
+            import paramiko
 
         client = paramiko.SSHClient()
         client.set_missing_host_key_policy(paramiko.RejectPolicy())

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.adapters.lean import without
+
 QUIET = frozenset({"check.asked", "gate.waiting", "run.heartbeat"})
 
 
@@ -14,7 +16,8 @@ class RunLog:
     """One log file. `mask` takes secrets out of every line. structlog is imported here, when a run begins, and not before."""
 
     def __init__(self, path: Path, *, run: str, mask: Callable[[str], str] = str) -> None:
-        import structlog
+        with without("rich"):  # draws tracebacks on terminals; this log is a file
+            import structlog
 
         handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.fchmod(handle, 0o600)
