@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,15 +49,7 @@ def expiring(room: Room, now: datetime) -> tuple[str, ...]:
 
 def _end_of(path: Path) -> datetime | None:
     """When the earliest certificate in a kubeconfig or talosconfig ends."""
-    import base64
-    import re
+    from orchestrator.adapters.certificates import ends
 
-    from cryptography import x509
-
-    ends = []
-    for match in re.finditer(r"(?:client-certificate-data|crt): ([A-Za-z0-9+/=]+)", path.read_text()):
-        try:
-            ends.append(x509.load_pem_x509_certificate(base64.b64decode(match[1])).not_valid_after_utc)
-        except ValueError:
-            continue
-    return min(ends, default=None)
+    found = re.findall(r"(?:client-certificate-data|crt): ([A-Za-z0-9+/=]+)", path.read_text())
+    return min(filter(None, map(ends, found)), default=None)
