@@ -8,7 +8,7 @@ this is the small part that a site needs; building it on pydantic took 150 ms of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields, replace
 from datetime import timedelta
 from types import NoneType, UnionType
 from typing import (
@@ -82,11 +82,37 @@ class Data:
     model_fields: ClassVar[dict[str, FieldInfo]]
 
     def __init_subclass__(cls) -> None:
-        dataclass(frozen=True, kw_only=True)(cls)
+        dataclass(init=False, repr=False, eq=False, kw_only=True)(cls)  # compiles nothing: what it would is below, once for all
         cls.model_fields = {
             f.name: FieldInfo(f.name, f.metadata["alias"] or f.name, f.metadata["about"], f.default)
             for f in fields(cls)  # type: ignore[arg-type]  # made a dataclass in the line above
         }
+
+    def __init__(self, **values: Any) -> None:
+        for name, info in self.model_fields.items():
+            if name in values:
+                object.__setattr__(self, name, values.pop(name))
+            elif info.required:
+                raise TypeError(f"{type(self).__name__} wants {name}")
+            else:
+                object.__setattr__(self, name, info.default)
+        if values:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(values)}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return self.__dict__ == other.__dict__ if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in self.model_fields))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.model_fields)})"
 
     def model_dump(
         self,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from inventory.model import Cluster
+from orchestrator.model.data import dataclass
 
 _OF_WEEK = {"talos": (1, 2), "network": (3, 4), "gitops": (5, 7)}  # days 1-7 for infra, 8-14 for apps
 MESH = "12-14"

@@ -6,7 +6,7 @@ the reference's table. The plan is `implementation-timeline.md`; its text is kep
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from orchestrator.model.data import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from orchestrator.adapters.files import private_dir, write_private
@@ -21,6 +21,7 @@ from orchestrator.adapters.masking import Masker
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.adapters.targets import GitTarget
 from orchestrator.model.action import GitCommit
+from orchestrator.model.data import dataclass
 from orchestrator.model.errors import BootstrapError, StepError
 from orchestrator.model.ports import Outcome
 from orchestrator.model.query import Answer, GitRead

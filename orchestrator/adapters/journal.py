@@ -17,12 +17,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters.disk import Disk
+from orchestrator.model.data import dataclass
 from orchestrator.model.errors import BootstrapError, StateError
 
 SCHEMA = 1

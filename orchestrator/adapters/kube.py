@@ -11,7 +11,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -27,6 +26,7 @@ from tenacity import (
 
 from orchestrator.adapters.targets import KubeTarget
 from orchestrator.model.action import DeleteSelected
+from orchestrator.model.data import dataclass
 from orchestrator.model.query import Answer, KubeDryRun, KubeGet, KubeList, KubeRaw
 
 JSON = "application/json"

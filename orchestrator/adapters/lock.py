@@ -17,12 +17,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters.children import start_time
+from orchestrator.model.data import dataclass
 from orchestrator.model.errors import LockHeld, StateError
 
 FRESH = 0.002  # seconds

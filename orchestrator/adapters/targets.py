@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from orchestrator.model.data import dataclass
 from orchestrator.model.query import Secret
 
 

@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from orchestrator.model.data import dataclass
 from orchestrator.model.errors import BootstrapError, UsageError
 
 UNDER_ENV = 'set -eu; . "$0"; exec "$@"'

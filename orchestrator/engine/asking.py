@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.engine.render import Facts, key_of
 from orchestrator.engine.terms import Count, Stopped
 from orchestrator.model.check import Check, verdict
+from orchestrator.model.data import dataclass
 from orchestrator.model.ports import Clock, Reader
 from orchestrator.model.query import Answer, Query
 from orchestrator.model.verdict import State, Verdict

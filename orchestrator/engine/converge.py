@@ -7,7 +7,7 @@ tools are hints; the goal decides. Nothing is done twice on a guess.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from orchestrator.engine.status import ActionView, StepView, View
 from orchestrator.engine.terms import Card, Count, Ports, Stop, Subject, UpOptions
 from orchestrator.model.action import Action, Approval, Await, Command
 from orchestrator.model.check import Check
+from orchestrator.model.data import dataclass
 from orchestrator.model.errors import (
     BootstrapError,
     GateTimeout,

@@ -7,11 +7,11 @@ steps did in between; of a commit the digest of its tree is compared, of the gat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.engine.plan import Plan
 from orchestrator.engine.render import canonical, deed
+from orchestrator.model.data import dataclass
 
 
 @dataclass(frozen=True, slots=True)

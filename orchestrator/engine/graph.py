@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
 from types import MappingProxyType
 
 from orchestrator.engine.terms import Choice
 from orchestrator.model.check import Check
+from orchestrator.model.data import dataclass
 from orchestrator.model.errors import BootstrapError, NeedsError, UsageError
 from orchestrator.model.phase import Phase, Step
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.engine.render import canonical, digest
 from orchestrator.engine.terms import Choice
+from orchestrator.model.data import dataclass
 from orchestrator.model.errors import PlanStale, UsageError
 
 SCHEMA = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from difflib import unified_diff
 from enum import Enum
@@ -31,6 +31,7 @@ from orchestrator.model.action import (
     WriteFile,
 )
 from orchestrator.model.check import Check
+from orchestrator.model.data import dataclass
 from orchestrator.model.phase import Phase, Step
 from orchestrator.model.query import Answer, FileRead, GitRead, JunosShow, Query, Secret
 from orchestrator.model.setlines import to_send

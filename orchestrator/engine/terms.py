@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.model.data import dataclass
 from orchestrator.model.errors import BootstrapError
 from orchestrator.model.phase import Phase
 from orchestrator.model.ports import Children, Clock, Events, Fence, Journal, Reader, Writer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.engine.asking import ask_all, rfc3339
@@ -11,6 +10,7 @@ from orchestrator.engine.graph import compile_graph, select
 from orchestrator.engine.planning import ask_goals
 from orchestrator.engine.status import fold
 from orchestrator.engine.terms import Choice, Subject
+from orchestrator.model.data import dataclass
 from orchestrator.model.ports import Clock, Reader
 from orchestrator.model.verdict import Verdict
 

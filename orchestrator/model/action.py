@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import Any, Literal
 
 from orchestrator.model.check import Check
+from orchestrator.model.data import dataclass
 from orchestrator.model.query import NOTHING, Secret, Value
 
 

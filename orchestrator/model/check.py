@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
+from orchestrator.model.data import dataclass
 from orchestrator.model.query import Answer, Query
 from orchestrator.model.verdict import State, Verdict, unknown
 

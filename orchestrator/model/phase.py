@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
 from orchestrator.model.action import Action
 from orchestrator.model.check import Check
+from orchestrator.model.data import dataclass
 
 Disruption = Literal["installs", "disrupts", "destroys"]
 Reversible = Literal["yes", "compensable", "no"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from orchestrator.model.action import Action
 from orchestrator.model.check import Check
+from orchestrator.model.data import dataclass
 from orchestrator.model.query import Answer, Query
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
+
+from orchestrator.model.data import dataclass
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
