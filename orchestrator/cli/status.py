@@ -6,11 +6,15 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.options import output
 from orchestrator.cli.shared import Room, Shared, dump
+
+if TYPE_CHECKING:
+    from orchestrator.engine.status import Standing
 
 PLAN_DAYS = 70
 
@@ -20,19 +24,42 @@ PLAN_DAYS = 70
 @click.pass_obj
 def status(shared: Shared, form: str) -> None:
     """Show where the weeks stand: phases, what runs or waits, the last failure's card, warnings. Asks no platform."""
-    from orchestrator.engine import api
     from orchestrator.report.paint import Paint
     from orchestrator.report.status import status as status_text
 
     room = shared.room
     now = datetime.now(UTC)
-    standing = api.status_of(room.subject, room.records(), now)
+    standing = found(room, now)
     warnings = expiring(room, now)
     document = standing.to_json() | {"site": room.site.name, "warnings": list(warnings)}
     if form == "text":
         shared.data(status_text(document, Paint(shared.color and sys.stdout.isatty()), warnings=warnings, verbose=shared.verbose))
     else:
         shared.data(dump(form, document))
+
+
+def found(room: Room, now: datetime) -> Standing:
+    """What the journal tells; and of a run that it calls running, whether the one who carries it still holds the lock."""
+    from orchestrator.engine import api
+    from orchestrator.engine.transitions import RunState
+
+    seen: str | None = None
+    while True:
+        records = room.records()
+        standing = api.status_of(room.subject, records, now)
+        if standing.run is None or standing.run["state"] != RunState.RUNNING or carried(room, standing.run["id"]):
+            return standing
+        if seen == standing.run["id"]:  # read again behind the look at the lock: it did not end in between
+            return api.lost(standing, datetime.fromisoformat(records[-1]["at"]))
+        seen = standing.run["id"]
+
+
+def carried(room: Room, run: str) -> bool:
+    """Whether somebody who may live holds the lock for this run. Whoever sits on another host may."""
+    from orchestrator.adapters.lock import look
+
+    seen = look(room.state_dir)
+    return seen is not None and seen.holder.run == run and not seen.dead
 
 
 def expiring(room: Room, now: datetime) -> tuple[str, ...]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -287,6 +287,14 @@ def standing(graph: Graph | None, view: View, now: datetime) -> Standing:
         "weeks": sorted({row["week"] for row in phases if row["week"] is not None}),
     }
     return Standing(phases, _run_row(view, now), view.failure, _waiting(view), view.approvals, view.resolves, view.skips, summary)
+
+
+def lost(found: Standing, last: datetime) -> Standing:
+    """The standing when nobody carries its last run on any more: its process ended without a word, `last` heard of at that time."""
+    assert found.run is not None  # there was one
+    begun = datetime.fromisoformat(found.run["started_at"])
+    run = {**found.run, "state": after(RUNS, found.run["state"], "run.lost"), "seconds": round((last - begun).total_seconds(), 3)}
+    return replace(found, run=run)
 
 
 def _phase_row(name: str, graph: Graph | None, view: View) -> dict[str, Any]:

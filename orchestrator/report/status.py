@@ -25,6 +25,9 @@ def status(document: Json, paint: Paint, *, warnings: tuple[str, ...] = (), verb
     if run:
         code = "" if run["exit_code"] is None else f", exit {run['exit_code']}"
         lines += ["", f"last run  {run['id']}  {paint.state(run['state'])}  {span(run['seconds'])}{code}  {run['command']}"]
+        if run["state"] == "lost":
+            again = "bootstrap up PLAN, with the plan that it had" if run["plan"] else "bootstrap resume"
+            lines += ["  its process ended without a word (killed, or a power cut); what it had begun is asked for, not done again", f"  next  {paint(again, 'bold')}"]
     for one in document["waiting"]:
         lines += ["", paint(f"waiting for you: {one['step']}: {one['what']}", "yellow"), f"  next  {paint(one['next'], 'bold')}"]
     lines += [f"skipped: {name}: {one.get('reason', '')}" for name, one in document["skips"].items()]

@@ -215,6 +215,24 @@ def test_one_ctrl_c_stops_at_the_next_safe_point_and_loses_nothing(slow: Path) -
     assert ended.count("action.started") == ended.count("action.ended") == 2
 
 
+def test_status_tells_a_run_that_goes_on_from_one_that_was_killed(tmp_path: Path) -> None:
+    def told(*more: str) -> str:
+        return tiny.run(folder, "status", *more)[1]
+
+    folder = tiny.write(tmp_path / "site", tiny.row("a", "echo begun > begun; until [ -e enough ]; do sleep 0.05; done; touch a"))
+    child = tiny.spawn(folder, "up", "--yes")
+    tiny.until((folder / "begun").exists, "the command")
+    assert json.loads(told("-o", "json"))["run"]["state"] == "running"
+    child.kill()
+    child.communicate(timeout=30)
+    run = json.loads(told("-o", "json"))["run"]
+    assert (run["state"], run["exit_code"], run["ended_at"]) == ("lost", None, None) and run["seconds"] < 30
+    assert "ended without a word" in told() and "bootstrap resume" in told()
+    (folder / "enough").touch()
+    assert tiny.run(folder, "resume", "--yes")[0] == 0
+    assert json.loads(told("-o", "json"))["run"]["state"] == "done"
+
+
 def test_a_second_ctrl_c_ends_the_children_and_journals_it(tmp_path: Path) -> None:
     folder = tiny.write(tmp_path / "site", tiny.row("a", "echo $$ > begun; sleep 600; touch a"))
     child = tiny.spawn(folder, "up", "--yes")
