@@ -59,6 +59,7 @@ def build(
         record=Record(clock, folder / "record.ndjson"),
         faults=faults,
         control_plane=control_plane,
+        resumed_at=elapsed,
     )
     have = credentials or new_credentials(site)
     for part in ("git", "gateway"):

@@ -45,6 +45,7 @@ class World:
     git: Any = None  # lab.git's GitRemote
     s3: Any = None  # lab.s3.S3Store
     bgp: Any = None  # lab.bgp.BgpFabric
+    resumed_at: float = 0.0  # simulated seconds at which a snapshot was taken over
     control_plane: Path | None = None  # programs of a real control plane, where the clusters stand on one
     vaults: dict[str, str] = field(default_factory=dict)  # op://... -> value
     printed: dict[tuple[str, ...], str] = field(default_factory=dict)  # argv of an exec: reference -> what it prints
@@ -79,8 +80,11 @@ class World:
         self.record.close()
 
     def random_for(self, name: str) -> random.Random:
-        """A source of randomness of an actor's own, so that what one does never moves another's. Same seed, same numbers."""
-        return random.Random(f"{self.seed}/{name}")
+        """A source of randomness of an actor's own, so that what one does never moves another's. Same seed, same numbers.
+
+        A resumed world draws others than it drew before: a UID or a boot id given once is not given again.
+        """
+        return random.Random(f"{self.seed}/{name}" + (f"/{self.resumed_at}" if self.resumed_at else ""))
 
     def cluster_at(self, server: str) -> LabCluster | None:
         """The cluster whose API `server` (a URL) leads to: its loopback port, its endpoint, or a control plane's address."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from inventory import load
 from lab import dump, etcdfile, factory, hardware, sitecopy
 from lab.agenda import Agenda
+from lab.build import build
 from lab.clock import Clock
 from lab.record import Record
 from lab.talos import goyaml, secrets
@@ -55,6 +56,19 @@ def test_an_entry_has_argv_or_request() -> None:
         "at": "2026-01-05T12:00:00.000Z", "actor": "git", "via": "git", "what": "push", "request": "refs/heads/main",
         "mutates": True, "ok": False,
     }  # fmt: skip
+
+
+def test_a_resumed_world_does_not_draw_again_what_it_has_drawn(tmp_path: Path) -> None:
+    """Else a new pod gets the UID of one that was there before, and a reboot the boot id that the machine has."""
+    site = load(SITES / "single-node" / "site.yaml")
+
+    def draws(elapsed: float) -> list[object]:
+        world, _ = build(tmp_path, site, speed=1.0, elapsed=elapsed)
+        (cluster,) = world.clusters.values()
+        return [world.random_for("git").random(), cluster.seed, next(iter(world.machines.values())).state.boot_id]
+
+    assert draws(0.0) == draws(0.0)
+    assert not set(draws(0.0)) & set(draws(60.0)) and not set(draws(60.0)) & set(draws(61.0))
 
 
 def test_an_agenda_keeps_what_is_left_over_a_stop() -> None:
