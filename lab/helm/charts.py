@@ -155,17 +155,23 @@ async def render(chart: Chart, context: Context, labels: Mapping[str, str] | Non
     )  # fmt: skip
     if chart.make:
         sources, notes = await chart.make(context, chart)
-        texts = [(f"{chart.name}/{path}", goyaml.dump(obj).rstrip("\n"), obj) for path, objs in sources for obj in objs]
-    else:
-        texts, notes = await _from_templates(chart, context)
-    return _sorted([_labelled(t, labels) for t in texts] if labels else texts, notes)
+        marked = [(f"{chart.name}/{path}", _labelled(obj, labels)) for path, objs in sources for obj in objs]
+        return _sorted([(path, _text(obj), obj) for path, obj in marked], notes)
+    texts, notes = await _from_templates(chart, context)
+    if labels:
+        texts = [(path, _text(obj), obj) for path, obj in ((path, _labelled(obj, labels)) for path, _, obj in texts)]
+    return _sorted(texts, notes)
 
 
-def _labelled(one: tuple[str, str, Object], labels: Mapping[str, str]) -> tuple[str, str, Object]:
-    path, _, obj = one
+def _text(obj: Object) -> str:
+    return goyaml.dump(obj).rstrip("\n")
+
+
+def _labelled(obj: Object, labels: Mapping[str, str] | None) -> Object:
+    if not labels:
+        return obj
     metadata = obj.get("metadata") or {}
-    marked = {**obj, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **labels}}}
-    return path, goyaml.dump(marked).rstrip("\n"), marked
+    return {**obj, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **labels}}}
 
 
 def effective(chart: Chart, values: Mapping[str, Any]) -> Values:
