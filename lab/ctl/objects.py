@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from lab.clock import Clock
@@ -67,8 +68,14 @@ def deleting(obj: ReadOnly) -> bool:
 
 def safe_hash(value: Any) -> str:
     """A hash of a JSON value in the alphabet of generated names. Source: controller.ComputeHash (FNV-32a, SafeEncodeString)."""
+    return _hashed(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+@lru_cache(maxsize=512)
+def _hashed(text: bytes) -> str:
+    """Byte by byte: templates are hashed again at every look at their workload."""
     digest = 2166136261
-    for byte in json.dumps(value, sort_keys=True, separators=(",", ":")).encode():
+    for byte in text:
         digest = (digest ^ byte) * 16777619 & 0xFFFFFFFF
     return "".join(SAFE[ord(char) % len(SAFE)] for char in str(digest))
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from lab.kube import plain
 from lab.kube.errors import ApiError, bad_request, internal, quote
 from lab.kube.plain import same
 from lab.kube.schema import fieldset, smd
@@ -131,13 +133,19 @@ def decode(entries: Any) -> Managed:
         if entry.get("fieldsType") != "FieldsV1":
             raise ValueError(f"invalid fieldsType {quote(entry.get('fieldsType', ''))} in managed fields entry")
         fields = entry.get("fieldsV1") or {}
-        if not _well_formed(fields):
+        if not _reads_well(plain.text(fields)):
             raise ValueError("error decoding set")
         who = Manager(
             entry.get("manager", ""), operation, version if operation == "Update" else "", entry.get("subresource", "")
         )
         made[who] = Owned(fields, version, entry.get("time"))
     return made
+
+
+@lru_cache(maxsize=8192)
+def _reads_well(fields: bytes) -> bool:
+    """Remembered by text: each write reads all entries of an object, and mostly finds them as they were."""
+    return _well_formed(plain.value_of(fields))
 
 
 def _well_formed(fields: Any) -> bool:
@@ -242,8 +250,16 @@ def _reconciled(live: Json, typing: Typing, managed: Managed) -> Managed:
     for who, owned in managed.items():
         atom = typing.atom(owned.api_version)
         if atom is not None:
-            made[who] = owned.with_fields(smd.reconcile(owned.fields, atom))
+            fits = _fits(plain.text(owned.fields), atom)
+            made[who] = owned if fits else owned.with_fields(smd.reconcile(owned.fields, atom))
     return made
+
+
+@lru_cache(maxsize=8192)
+def _fits(fields: bytes, atom: Atom) -> bool:
+    """Whether fields stand as the schema has them; remembered, as schemas hardly change."""
+    given = plain.value_of(fields)
+    return bool(smd.reconcile(given, atom) == given)
 
 
 def _settle(

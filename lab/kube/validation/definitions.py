@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
-from lab.kube import errors, names
+from lab.kube import errors, names, plain
+from lab.kube.errors import FieldError
 from lab.kube.plain import clone
 from lab.kube.schema import cel, celtypes, structural
 from lab.kube.validation.common import IMMUTABLE, STRUCT, Errors
@@ -166,6 +168,13 @@ def nodes(schema: Any) -> Iterator[Json]:
 
 
 def _spec(given: Json, old: Json | None) -> Errors:
+    return list(_judged(plain.text(given), _unchanged(given, old)))
+
+
+@lru_cache(maxsize=128)
+def _judged(written: bytes, unchanged: bool) -> tuple[FieldError, ...]:
+    """Remembered by text: the same definitions come to every cluster, and again with every change of their status."""
+    given = plain.value_of(written)
     spec = _internal(given)
     result = _group(spec.get("group", ""))
     scope = spec.get("scope", "")
@@ -182,7 +191,6 @@ def _spec(given: Json, old: Json | None) -> Errors:
     ):
         text = "must be false in order to use defaults in the schema"
         result.append(errors.wrong("spec.preserveUnknownFields", True, text))
-    unchanged = _unchanged(given, old)
     for place, one in enumerate(spec["versions"]):
         here = f"spec.versions[{place}]"
         complaints = names.dns1035_label(one.get("name", ""))
@@ -210,7 +218,7 @@ def _spec(given: Json, old: Json | None) -> Errors:
             result.append(errors.wrong("spec.selectableFields", "", text))
         else:
             result += _selectable(spec["selectableFields"], schema, "spec.selectableFields")
-    return result + _conversion(spec)
+    return (*result, *_conversion(spec))
 
 
 def _unchanged(given: Json, old: Json | None) -> bool:
