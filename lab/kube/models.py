@@ -342,7 +342,8 @@ class CustomModel(Model):
         obj = self._identity | stored.decode()
         if not self._same:
             structural.prune(obj, self.schema)
-        structural.default(obj, self.schema)
+        if not self._as_stored or b"null" in stored.raw:  # else there is nothing to fill in, and nothing to drop
+            structural.default(obj, self.schema)
         return obj
 
     def to_storage(self, obj: Json) -> Json:

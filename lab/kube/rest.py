@@ -341,7 +341,7 @@ class Rest:
     def _prepare_status(self, call: Call, model: Model, new: Json, old: Json) -> None:
         strategy = model.strategy
         if model.resource.crd is not None:
-            kept = clone(old)
+            kept = old | {"metadata": dict(old["metadata"])}
             status, entries = new.get("status"), new["metadata"].get("managedFields")
             if "status" in new:
                 kept["status"] = status
