@@ -203,13 +203,20 @@ class Kubelets(Controller):
         """As any controller; and pods that are gone are forgotten."""
         if not self.running:
             pods = self.informers.of(PODS)
-            pods.remove_handler(self._gone)
-            pods.add_handler(self._gone)
+            pods.remove_handler(self._seen)
+            pods.add_handler(self._seen)
+            for pod in pods.values():
+                self._seen("ADDED", pod, None)
         await super().start()
 
-    def _gone(self, kind: str, pod: Object, _old: Object | None) -> None:
-        if kind == "DELETED" and pod["metadata"]["uid"] in self._pods:
+    def _seen(self, kind: str, pod: Object, _old: Object | None) -> None:
+        """Addresses are taken by the pods that have them, also by those of a world that was resumed."""
+        uid = pod["metadata"]["uid"]
+        if kind == "DELETED":
             self._forget(pod)
+        elif not pod["spec"].get("hostNetwork"):
+            for entry in pod.get("status", {}).get("podIPs") or ():
+                self._used.setdefault(entry["ip"], uid)
 
     def poke(self, pod: ReadOnly) -> None:
         """Look at a pod again: what its behaviour answers has changed."""
@@ -515,9 +522,9 @@ class Kubelets(Controller):
         uid = pod["metadata"]["uid"]
         self._pods.pop(uid, None)
         self.behaviours.forget(pod)
-        address = pod.get("status", {}).get("podIP", "")
-        if self._used.get(address) == uid:
-            del self._used[address]
+        for entry in pod.get("status", {}).get("podIPs") or ():
+            if self._used.get(entry["ip"]) == uid:
+                del self._used[entry["ip"]]
 
     async def _post(self, pod: Object, status: Object | None) -> None:
         """Write a pod's status where it differs from what is known."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lab.ctl.behaviour import Behaviour, Exit
+from lab.ctl.kubelet import Kubelet, Kubelets
 from lab.ctl.objects import condition, condition_status
 from lab.kube.port import KubeError
 from tests.unit.ctl_ground import Ground, play, workload
@@ -446,5 +447,26 @@ def test_controllers_take_up_where_others_stopped() -> None:
             await controller.start()
         await ground.clock.run(20)
         assert (await ground.get(DEPLOYMENTS, "web"))["status"]["readyReplicas"] == 2
+
+    play(test)
+
+
+def test_another_life_of_the_kubelets_gives_no_address_twice() -> None:
+    """As after a resume: the pods are there, and the one who gave them their addresses is not."""
+
+    async def test(ground: Ground) -> None:
+        await ground.port.create(DEPLOYMENTS, workload("Deployment", "web", 3))
+        await ground.clock.run(20)
+        await ground.hub.stop()
+        ground.hub = Kubelets(ground.api.local("kubelet"), ground.clock, ground.informers)
+        for name, kubelet in list(ground.kubelets.items()):
+            again = Kubelet(ground.port, ground.clock, kubelet.spec, kubelets=ground.hub, cni_ready=True)
+            ground.kubelets[name] = again
+            await again.start()
+        await ground.clock.run(5)
+        await ground.port.create(DEPLOYMENTS, workload("Deployment", "more", 3))
+        await ground.clock.run(20)
+        addresses = [p["status"]["podIP"] for p in await ground.pods()]
+        assert len(addresses) == len(set(addresses)) == 6
 
     play(test)
