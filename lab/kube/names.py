@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 Check = Callable[[str], list[str]]
@@ -43,6 +44,12 @@ def in_range(low: int, high: int) -> str:
 
 def qualified_name(value: str) -> list[str]:
     """A label's key and its like: an optional prefix and a name."""
+    return list(_qualified_name(value))
+
+
+@lru_cache(maxsize=4096)
+def _qualified_name(value: str) -> tuple[str, ...]:
+    """Remembered: the same few hundred keys stand on every object and are judged at every write."""
     prefix, slash, name = value.rpartition("/")
     words = (
         "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
@@ -53,7 +60,7 @@ def qualified_name(value: str) -> list[str]:
             "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
             _QUALIFIED, "MyName", "my.name", "123-abc",
         )  # fmt: skip
-        return [f"{shape} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
+        return (f"{shape} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",)
     found = []
     if slash:
         if not prefix:
@@ -66,7 +73,7 @@ def qualified_name(value: str) -> list[str]:
         found.append(f"name part {max_len(63)}")
     if not re.fullmatch(_QUALIFIED, name):
         found.append(regex_error(words, _QUALIFIED, "MyName", "my.name", "123-abc"))
-    return found
+    return tuple(found)
 
 
 def label_value(value: str) -> list[str]:

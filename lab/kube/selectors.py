@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from lab.kube import errors, names
@@ -58,6 +59,7 @@ def matches(selector: Selector, labels: Mapping[str, str]) -> bool:
     return all(term.matches(labels) for term in selector)
 
 
+@lru_cache(maxsize=512)
 def parse_labels(text: str) -> Selector:
     """Raises SelectorError."""
     return _Parser(list(_lex(text))).parse() if text else ()

@@ -160,12 +160,10 @@ def field_manager(manager: str, field: str) -> list[FieldError]:
     """The name of a field manager."""
     if len(manager) > 128:
         return [errors.too_long(field, 128)]
-    bad = [place for place, char in enumerate(manager) if not char.isprintable()]
-    return (
-        [errors.wrong(field, manager, f"invalid character {hex(ord(manager[bad[0]]))} (at position {bad[0]})")]
-        if bad
-        else []
-    )
+    if manager.isprintable():
+        return []
+    bad = next(place for place, char in enumerate(manager) if not char.isprintable())
+    return [errors.wrong(field, manager, f"invalid character {hex(ord(manager[bad]))} (at position {bad})")]
 
 
 def validate_update(new: Json, old: Json, field: str = "metadata") -> list[FieldError]:
