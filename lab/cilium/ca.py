@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -84,6 +85,7 @@ def is_pair(cert: str, key: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=256)
 def signed_by(cert: str, ca: str) -> bool:
     """Whether `ca` signed `cert`."""
     try:

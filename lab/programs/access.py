@@ -11,6 +11,7 @@ import binascii
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -66,7 +67,7 @@ def merged(files: list[Path], *, explicit: bool) -> Object:
     out: Object = {"clusters": {}, "users": {}, "contexts": {}, "current-context": ""}
     for file in files:
         try:
-            document = goyaml.load(file.read_text())
+            document = _document(file.read_text())
         except FileNotFoundError as error:
             if explicit:
                 raise ConfigError(f"stat {file}: no such file or directory") from error
@@ -78,6 +79,12 @@ def merged(files: list[Path], *, explicit: bool) -> Object:
                 out[kind].setdefault(entry["name"], entry.get(inner) or {})
         out["current-context"] = out["current-context"] or (document or {}).get("current-context") or ""
     return out
+
+
+@lru_cache(maxsize=16)
+def _document(text: str) -> Any:
+    """Read once, and only looked at: every command begins with the kubeconfig. Raises YamlError."""
+    return goyaml.load(text)
 
 
 def resolve(call: Call, context: str = "", kubeconfig: str = "") -> Target:
@@ -120,16 +127,25 @@ def _of_certificate(pem: str, authority: str) -> tuple[User | None, str]:
     """The user that a client certificate names. Its time counts by the wall, as for every TLS client of the lab."""
     if not pem:
         return None, UNAUTHORIZED
-    try:
-        leaf = x509.load_pem_x509_certificate(pem.encode())
-        leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.encode()))
-    except (ValueError, TypeError, InvalidSignature):
+    leaf = _issued(pem, authority)
+    if leaf is None:
         return None, UNAUTHORIZED
     if not leaf.not_valid_before_utc <= datetime.now(UTC) <= leaf.not_valid_after_utc:
         return None, UNAUTHORIZED
     names = [str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     groups = [str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
     return User(names[0] if names else "", (*groups, "system:authenticated")), ""
+
+
+@lru_cache(maxsize=64)
+def _issued(pem: str, authority: str) -> x509.Certificate | None:
+    """The certificate, where `authority` signed it."""
+    try:
+        leaf = x509.load_pem_x509_certificate(pem.encode())
+        leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.encode()))
+    except (ValueError, TypeError, InvalidSignature):
+        return None
+    return leaf
 
 
 def _same_key(one: str, other: str) -> bool:

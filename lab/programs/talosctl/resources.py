@@ -139,6 +139,7 @@ def _render(
 ) -> None:
     shown_node = "" if client.context is None else node
     stamp = call.world.record.stamp()[:19] + "Z"
+    printed = []
     for index, (identifier, spec) in enumerate(items):
         if output == "table":
             if not rows:
@@ -147,12 +148,13 @@ def _render(
                 [shown_node, kind.namespace, kind.singular, identifier, "1", *(f(spec) for _, f in kind.columns)]
             )
         elif output == "yaml":
-            call.out(("---\n" if index else "") + _yaml(kind, shown_node, identifier, spec, stamp))
+            printed.append(("---\n" if index else "") + _yaml(kind, shown_node, identifier, spec, stamp))
         elif output == "json":
-            call.out(json.dumps(_object(kind, shown_node, identifier, spec, stamp), indent=4, sort_keys=True) + "\n")
+            printed.append(json.dumps(_object(kind, shown_node, identifier, spec, stamp), indent=4, sort_keys=True) + "\n")
         else:
             found = _jsonpath(_object(kind, shown_node, identifier, spec, stamp), output.removeprefix("jsonpath="))
             call.out(shown(found) + "\n")
+    call.out("".join(printed))
 
 
 def _object(kind: Kind, node: str, identifier: str, spec: Spec, stamp: str) -> dict[str, Any]:

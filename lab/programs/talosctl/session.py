@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lab.kube.plain import clone
 from lab.programs import cobra
 from lab.talos import secrets
 
@@ -125,8 +127,14 @@ def load_config(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except OSError:
         return {"context": "", "contexts": {}}
-    config = yaml.load(text, Loader=QUICK) or {}
+    config = clone(_parsed(text))
     return {"context": config.get("context", ""), "contexts": config.get("contexts") or {}}
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> dict[str, Any]:
+    """Read once: almost every command begins with it."""
+    return yaml.load(text, Loader=QUICK) or {}
 
 
 def connect(call: Call, *, insecure: bool = False, single: str = "") -> Client:
