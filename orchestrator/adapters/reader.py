@@ -93,6 +93,9 @@ class SiteReader:
     def _tool(self, query: ToolQuery) -> Answer:
         if not self._is_read(query.argv):
             raise AssertionError(f"{' '.join(query.argv)} is not read-only: make it a Command")
+        absent = self._absent_talosconfig(query.argv)
+        if absent is not None:
+            return Answer(rc=1, stderr=f"there is no talosconfig {absent} yet")
         try:
             env = process.environment(self._environ, values(query.env, self._secrets))
             with self._tools:
@@ -103,6 +106,11 @@ class SiteReader:
             return Answer(unreachable=str(error))
         silent = f"{query.tool} did not end within {query.within.total_seconds():.0f} s" if ended.timed_out else None
         return Answer(rc=ended.rc, stdout=ended.stdout, stderr=self._masker.mask(ended.stderr), unreachable=silent, timed_out=ended.timed_out)
+
+    def _absent_talosconfig(self, argv: tuple[str, ...]) -> str | None:
+        """The talosconfig that a node would be asked with, where there is none: each such call could only fail, five for a blank node."""
+        named = argv[:2] == ("talosctl", "--talosconfig") and "config" not in argv[3:4]
+        return argv[2] if named and not (self._dir / argv[2]).exists() else None
 
     def _http(self, query: HttpGet) -> Answer:
         try:
