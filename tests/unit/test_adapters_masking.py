@@ -72,3 +72,14 @@ def test_a_private_key_is_masked_line_by_line_in_a_stream() -> None:
 
 def test_terminal_escapes_are_inert() -> None:
     assert "\x1b" not in inert("\x1b[2J\x1b]0;title\x07 text\x00") and "text" in inert("\x1b[1mtext")
+
+
+@pytest.mark.parametrize("length", [6, 7, 10, 11, 12, 17, 40])
+def test_a_value_is_found_wherever_it_stands(length: int) -> None:
+    masker = Masker()
+    value = ("Zq9x7Kp3" * 5)[:length]
+    masker.add(value)
+    for before in range(30):
+        for behind in (0, 1, 5, 6):
+            assert masker.mask("." * before + value + "." * behind) == "." * before + MASK + "." * behind
+    assert masker.mask("." * 40 + value[:-1]) == "." * 40 + value[:-1]
