@@ -9,6 +9,7 @@ next to each other.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -20,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench import engine, peers
+from bench import big, engine, peers
 from bench.rig import Lab, bootstrap, python
 
 ROOT = Path(__file__).parents[1]
+NODES = 300  # of the large site
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,22 @@ def of_lab(rounds: int) -> Iterator[Row]:
         yield Row("rehearse, weeks 1-2", timed(lambda: bootstrap("rehearse", "--dir", str(Path(folder) / "rehearsal"))), "s", 20.0)
 
 
+def of_scale(rounds: int) -> Iterator[Row]:
+    """The size of a large platform: the lab's API alone, and the product's plan of a site of 300 nodes in a lab (issue 4 section 5)."""
+    done = subprocess.run([sys.executable, "-m", "bench.scale"], check=True, capture_output=True, text=True, cwd=ROOT)
+    found = json.loads(done.stdout)
+    yield Row("lab: 3,000 nodes and 50,000 pods made", found["filled"], "s")
+    yield Row("  GET, p99 of 2,000", found["get"] * 1000, "ms", 20.0)
+    yield Row("  LIST in pages of 500, the slowest page", found["page"] * 1000, "ms", note=f"{found['pages']:.1f} s all")
+    yield Row("  200 watches, 100 changes each", found["watches"], "s")
+    yield Row("  memory", found["memory"], "MiB", 1024.0)
+    with tempfile.TemporaryDirectory() as folder:
+        site = big.write(Path(folder) / "site", NODES)
+        with Lab(Path(folder) / "lab", "--site", str(site)) as lab:
+            yield Row(f"lab: {NODES} nodes ready", lab.seconds, "s")
+            yield Row(f"plan, blank, {NODES} nodes", median(timed(lambda: lab.bootstrap("plan")) for _ in range(rounds)), "s", 5.0)
+
+
 def of_weeks(lab: Lab, rounds: int) -> Iterator[Row]:
     """The product in one lab."""
     yield Row("plan, blank", median(timed(lambda: lab.bootstrap("plan")) for _ in range(rounds)), "s", 1.5)
@@ -108,12 +126,13 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--steps", default="300,10000")
-    options.add_argument("--only", default="", help="engine, start or lab")
+    options.add_argument("--only", default="", help="engine, start, lab or scale")
     chosen = options.parse_args()
     parts: dict[str, Callable[[], Iterator[Row]]] = {
         "start": lambda: of_start(chosen.rounds),
         "engine": lambda: of_engine(chosen.rounds, tuple(int(one) for one in chosen.steps.split(","))),
         "lab": lambda: of_lab(chosen.rounds),
+        "scale": lambda: of_scale(chosen.rounds),
     }
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, {shutil.disk_usage(ROOT).free >> 30} GiB free")
     missed = 0

@@ -27,13 +27,13 @@ def bootstrap(*args: str) -> None:
 class Lab:
     """A lab in a folder of its own; `seconds` until it was ready."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder, self._options = folder, options
         self.seconds = 0.0
 
     def __enter__(self) -> Lab:
         begun = time.perf_counter()
-        python("-m", "lab", "start", "--dir", str(self.folder))
+        python("-m", "lab", "start", "--dir", str(self.folder), *self._options)
         self.seconds = time.perf_counter() - begun
         return self
 
