@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.engine.graph import Graph
 from orchestrator.engine.transitions import PHASES, RUNS, STEPS, PhaseState, RunState, StepState, after
+from orchestrator.model import garbage
 from orchestrator.model.errors import StateError
 from orchestrator.model.ports import Child
 
@@ -240,8 +241,9 @@ class View:
 def fold(records: Iterable[Record]) -> View:
     """Where everything stands after these records, oldest first."""
     view = View()
-    for record in records:
-        view.apply(record)
+    with garbage.later():
+        for record in records:
+            view.apply(record)
     return view
 
 
