@@ -2,7 +2,7 @@
 
 plan      readers only -> Plan (to_json, from_json); pending(plan) tells whether anything is left to do
 up        runs a choice, or a saved plan as its ceiling -> Report; raises what is refused before anything started
-status    a fold of the journal's records -> Standing; `lost` where nobody carries its last run on any more
+status    a fold of the journal's records -> Standing
 verify    gates of finished phases and drift -> Verification
 equality  how much of a run's deeds was exactly as a plan had shown
 approve, resolve   a person's decisions, as journal records
@@ -41,7 +41,6 @@ __all__ = [
     "equality",
     "graph",
     "last_choice",
-    "lost",
     "plan",
     "resolve",
     "selection",
@@ -83,11 +82,6 @@ def up(subject: Subject, choice: Choice, *, ports: Ports, options: UpOptions, st
 def status_of(subject: Subject | None, records: Records, now: datetime) -> Standing:
     """Where everything stands, from the journal alone. Without a subject only what the journal itself names."""
     return status.standing(None if subject is None else compile_graph(subject.phases), status.fold(records), now)
-
-
-def lost(standing: Standing, last: datetime) -> Standing:
-    """The standing when the process of its last run is gone; `last` is when it was heard of."""
-    return status.lost(standing, last)
 
 
 def verify(subject: Subject, choice: Choice, *, reader: Reader, records: Records, clock: Clock, parallel: int = 16) -> Verification:
