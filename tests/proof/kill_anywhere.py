@@ -17,6 +17,8 @@ added to this proof by being compiled from the site; nothing here names one.
 from __future__ import annotations
 
 import argparse
+import gc
+import importlib
 import itertools
 import json
 import os
@@ -32,6 +34,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -231,8 +234,9 @@ class Harness:
     # One life
 
     def life(self, phase: str | None, watch: Watch | None) -> tuple[int, str]:
-        """The command in a process of its own, forked from this one (everything is imported already). -> exit code (-9: killed), stderr"""
+        """The command in a process of its own, forked from this one. -> exit code (-9: killed), stderr"""
         out = self.folder / "stderr"
+        self._learn()
         pid = os.fork()
         if pid == 0:
             self._live(phase, watch, out)
@@ -247,7 +251,20 @@ class Harness:
                 return -signal.SIGALRM, f"no end within {LONGEST} s\n" + out.read_text(errors="replace")
             time.sleep(0.005)
 
+    def _learn(self) -> None:
+        """Import what an earlier life has imported, so that the next ones need not."""
+        known = self.folder / "modules"
+        if not known.exists():
+            return
+        for name in known.read_text().split():
+            with suppress(ImportError):
+                importlib.import_module(name)
+        known.unlink()
+        gc.collect()
+        gc.freeze()  # a child that collects garbage would copy all of it
+
     def _live(self, phase: str | None, watch: Watch | None, out: Path) -> None:
+        before = set(sys.modules)
         code = 1
         try:
             os.setsid()
@@ -263,6 +280,8 @@ class Harness:
 
             sys.argv[1:] = ["-q", "-C", str(self.rig.site), "up", "--yes", *(["--phase", phase] if phase else [])]
             code = run(sys.argv[1:])
+            if new := set(sys.modules) - before:
+                (self.folder / "modules").write_text("\n".join(sorted(new)))
         finally:
             os._exit(code)
 
