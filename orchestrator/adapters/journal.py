@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from orchestrator.adapters.disk import Disk
 from orchestrator.model import garbage
 from orchestrator.model.data import dataclass
@@ -95,8 +97,8 @@ def _load_file(file: Path, records: list[Record]) -> Fault | None:
     lines = data.split(b"\n")
     rest = lines.pop()
     try:
-        parsed = json.loads(b"[" + b",".join(lines) + b"]")
-    except (ValueError, RecursionError):
+        parsed = orjson.loads(b"[" + b",".join(lines) + b"]")
+    except (ValueError, RecursionError):  # also what only the standard library reads: a lone surrogate in a tool's text
         parsed = [_parsed(line) for line in lines]
     if len(parsed) != len(lines):
         parsed = [_parsed(line) for line in lines]
