@@ -11,12 +11,13 @@ import asyncio
 import base64
 import contextlib
 import hmac
-import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from lab import programs
 from lab.programs.call import Call
@@ -87,7 +88,7 @@ class Control:
         except Exception as error:  # whatever a verb raises is its client's to print
             LOG.exception("%s", verb)
             answer = {"error": f"{type(error).__name__}: {error}"}
-        writer.write(json.dumps(answer).encode() + b"\n")
+        writer.write(orjson.dumps(answer) + b"\n")
 
     async def _call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         cwd = Path(await _text(reader))
@@ -169,7 +170,7 @@ def ask(port: int, token: str, verb: str, words: list[str]) -> Any:
             line = stream.readline()
     if not line:
         raise ConnectionError("the lab does not answer")
-    answer = json.loads(line)
+    answer = orjson.loads(line)
     if "error" in answer:
         raise RuntimeError(answer["error"])
     return answer["result"]

@@ -15,6 +15,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
+from lab.kube.plain import canonical
 from lab.talos import config as talosconfig
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
 POD_SUFFIX = re.compile(
     r"^(?P<stem>.+?)-(?:(?P<hash>[0-9a-f]{8,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})-)?(?P<id>[bcdfghjklmnpqrstvwxz2456789]{5})$"
 )
+BEGIN = "-----BEGIN "
 PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?-----END [A-Z0-9 ]+-----\n?", re.S)
 HELM_SECRET = re.compile(r"sh\.helm\.release\.v1\.(?P<name>.+)\.v\d+")
 
@@ -64,6 +68,7 @@ class Names:
         self._taken: dict[str, int] = {}
         self._parts: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
+        self._shown: dict[str, str] = {}
 
     def child(self) -> Names:
         """Names of its own on top of these: what two clusters made up may be spelled alike."""
@@ -79,6 +84,7 @@ class Names:
         if within and value not in self._parts:
             self._parts.add(value)
             self._pattern = None
+            self._shown.clear()
         return self._known[value]
 
     def known(self, value: str) -> str | None:
@@ -86,11 +92,16 @@ class Names:
         return self._known.get(value)
 
     def in_text(self, text: str) -> str:
-        """Every value that was named `within` replaced, the longest first."""
-        if self._pattern is None:
-            longest = sorted(self._parts, key=len, reverse=True)
-            self._pattern = re.compile("|".join(re.escape(p) for p in longest) or r"(?!)")
-        return self._pattern.sub(lambda m: self._known[m[0]], text)
+        """Every value that was named `within` replaced, the longest first; times, durations and commits too."""
+        shown = self._shown.get(text)
+        if shown is None:
+            if self._pattern is None:
+                longest = sorted(self._parts, key=len, reverse=True)
+                self._pattern = re.compile("|".join(re.escape(p) for p in longest) or r"(?!)")
+            shown = self._pattern.sub(lambda m: self._known[m[0]], text)
+            shown = COMMIT.sub("<commit>", TOOK.sub("in <duration>", TIME.sub("<time>", shown)))
+            self._shown[text] = shown
+        return shown
 
 
 async def dump(world: World) -> dict[str, Any]:
@@ -119,7 +130,7 @@ async def _cluster(name: str, cluster: LabCluster, names: Names) -> dict[str, An
 
 def lines(document: dict[str, Any]) -> list[str]:
     """One line a scalar, keys sorted, so that a line-by-line comparison names the place."""
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).splitlines()
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode().splitlines()
 
 
 def _name_ports(world: World, names: Names) -> None:
@@ -325,7 +336,7 @@ def _subset(subset: dict[str, Any], names: Names) -> dict[str, Any]:
 
 def _digest_of_versions(spec: dict[str, Any]) -> dict[str, Any]:
     """A CRD's spec with its schemas as digests: they are thousands of lines that come from one file."""
-    versions = {v["name"]: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest() for v in spec["versions"]}
+    versions = {v["name"]: hashlib.sha256(canonical(v)).hexdigest() for v in spec["versions"]}
     return {"group": spec["group"], "names": spec["names"], "scope": spec["scope"], "versions": versions}
 
 
@@ -366,10 +377,7 @@ def _text(value: str, names: Names) -> str:
     decoded = _decoded(value)
     if decoded is not None and (PEM.search(decoded) or names.known(decoded.strip())):
         return f"<base64 {_text(decoded, names)}>"
-    value = PEM.sub(lambda m: names.name(m[0].strip(), "pem") + "\n", value)
-    value = names.in_text(value)
-    value = TOOK.sub("in <duration>", TIME.sub("<time>", value))
-    return COMMIT.sub("<commit>", value)
+    return names.in_text(PEM.sub(lambda m: names.name(m[0].strip(), "pem") + "\n", value) if BEGIN in value else value)
 
 
 def _decoded(value: str) -> str | None:

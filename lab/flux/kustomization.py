@@ -39,6 +39,7 @@ from lab.kube.port import KubeError, KubePort
 MANAGER = "kustomize-controller"
 REQUEUE_DEPENDENCY = 30.0
 POLL = 2.0
+SETTLED = 4096  # pairs of wished and held objects that are remembered
 FIRST_KINDS = ("CustomResourceDefinition", "Namespace", "ClusterRole")  # applied, and waited for, before the rest
 # Source: the orders that fluxcd/pkg/ssa takes from kustomize (sigs.k8s.io/kustomize/api/resid order); what is in neither comes between.
 EARLY_KINDS = (
@@ -95,11 +96,13 @@ class Kustomizations(Flux):
     component: ClassVar[str] = "kustomize-controller"
     app = "kustomize-controller"
     parallel: ClassVar[int] = 4
+    settled: ClassVar[dict[tuple[str, str], None]] = {}
+    """(what was wished, what the API then held): an apply would change nothing, and it is most of what a reconcile costs. The latter
+    has the UID, so that all worlds of a process can share it."""
 
     def __init__(self, port: KubePort, clock: Clock, informers: Informers, artifacts: Artifacts, kinds: Kinds) -> None:
         super().__init__(port, clock, informers)
         self.artifacts, self.kinds = artifacts, kinds
-        self._applied: dict[tuple[str, str, str], tuple[str, str]] = {}  # what was wished, and what the API then held
 
     def watches(self) -> Mapping[str, Keys]:
         return {
@@ -322,9 +325,9 @@ class Kustomizations(Flux):
             return ""
         if policy == "Ignore":
             return ""
-        place, wished = (kind.gvr, namespace_of(one), name_of(one)), _content(one)
-        if live is not None and self._applied.get(place) == (wished, _content(live)):
-            return ""  # an apply would change nothing: it is most of what a reconcile costs
+        wished = _content(one)
+        if live is not None and (wished, _content(live)) in self.settled:
+            return ""
         try:
             stored = await self.port.apply(kind.gvr, one, MANAGER)
         except KubeError as error:
@@ -333,7 +336,9 @@ class Kustomizations(Flux):
                 raise Failed("ReconciliationFailed", f"{subject(one)} dry-run failed ({error.reason or 'Unknown'}): {error.message}") from error
             await self.port.delete(kind.gvr, name_of(one), namespace_of(one))
             stored = await self.port.apply(kind.gvr, one, MANAGER)
-        self._applied[place] = (wished, _content(stored))
+        self.settled[wished, _content(stored)] = None
+        if len(self.settled) > SETTLED:
+            del self.settled[next(iter(self.settled))]
         if live is None:
             return "created"
         same = live["metadata"].get("resourceVersion") == stored["metadata"].get("resourceVersion")
