@@ -1,4 +1,4 @@
-"""The Kubernetes API by the official client: transport, credentials and TLS are its; answers stay plain JSON.
+"""The Kubernetes API over HTTPS; answers stay plain JSON. Credentials and TLS: see kubeconfig.py.
 
 Paths come from the API's own discovery, asked once per group. Transient errors (429 with Retry-After, 5xx, connection errors,
 a kind that is not served yet) are retried by tenacity within the query's time. Source of the classes: foundation.md 12.
@@ -24,6 +24,7 @@ from tenacity import (
     stop_after_delay,
 )
 
+from orchestrator.adapters.kubeconfig import BadKubeconfig, Connection, connect
 from orchestrator.adapters.targets import KubeTarget
 from orchestrator.model.action import DeleteSelected
 from orchestrator.model.data import dataclass
@@ -63,7 +64,7 @@ class Cluster:
     def __init__(self, target: KubeTarget, *, pause: float) -> None:
         self._target = target
         self._pause = pause
-        self._client: Any = None
+        self._api: Connection | None = None
         self._stamp: tuple[int, int] | None = None
         self._kinds: dict[str, dict[str, _Kind]] = {}
         self._versions: dict[Kube, str] = {}
@@ -225,34 +226,30 @@ class Cluster:
     def _send(self, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], data: str | None, within: float, *, stream: bool) -> Any:
         import urllib3
 
-        client = self._connected()
-        url = client.configuration.host + path + (f"?{urlencode(params)}" if params else "")
-        pool = client.rest_client.pool_manager
-        tokens = client.configuration.auth_settings().values()
-        sent = dict(headers) | {one["key"]: one["value"] for one in tokens if one["in"] == "header" and one["value"]}
+        api = self._connected()
+        url = api.host + path + (f"?{urlencode(params)}" if params else "")
+        sent = {**headers, **api.headers()}
         timeout = urllib3.Timeout(connect=min(5.0, within), read=within)
         try:
-            return pool.request(method, url, headers=sent, body=data, timeout=timeout, retries=False, preload_content=not stream)
+            return api.pool.request(method, url, headers=sent, body=data, timeout=timeout, retries=False, preload_content=not stream)
         except urllib3.exceptions.SSLError as error:
             raise KubeRefused(f"TLS: {error}") from error
         except urllib3.exceptions.HTTPError as error:
             raise Transient(_why(error)) from error
 
-    def _connected(self) -> Any:
-        """The client of the kubeconfig as it is now; made anew when the file changed."""
+    def _connected(self) -> Connection:
+        """The connection of the kubeconfig as it is now; made anew when the file changed."""
         facts = self._target.kubeconfig.stat()
         stamp = (facts.st_mtime_ns, facts.st_size)
         with self._lock:
-            if self._client is None or stamp != self._stamp:
-                from kubernetes.client import Configuration
-                from kubernetes.config import new_client_from_config
-
-                plain = Configuration()
-                plain.proxy = None  # ambient proxies never stand between us and a cluster
-                self._client = new_client_from_config(str(self._target.kubeconfig), context=self._target.context, persist_config=False, client_configuration=plain)  # type: ignore[no-untyped-call]  # the client has no annotations there
+            if self._api is None or stamp != self._stamp:
+                try:
+                    self._api = connect(self._target.kubeconfig, self._target.context)
+                except BadKubeconfig as error:
+                    raise KubeRefused(f"the kubeconfig cannot be used: {error}") from error
                 self._stamp = stamp
                 self._kinds.clear()
-            return self._client
+            return self._api
 
     def _events(self, path: str, params: Mapping[str, str], seconds: float) -> Iterator[dict[str, Any]]:
         import urllib3
