@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -134,6 +134,22 @@ class Flux(Controller):
     def up(self) -> bool:
         """Whether the controller's pod runs."""
         return running(self.informers, self.app)
+
+    async def attended(self, gvr: str, key: str, finalize: Callable[[Object], Awaitable[None]]) -> Object | None:
+        """The object that may want attention. None where it is gone or going (`finalize` sees it off), suspended, or nobody is up."""
+        obj: Object | None = self.informers.of(gvr).get(key)
+        if obj is None:
+            self.forget(key)
+            return None
+        if not self.up:
+            return None
+        if obj["metadata"].get("deletionTimestamp"):
+            await finalize(obj)
+            return None
+        if obj["spec"].get("suspend"):
+            self.forget(key)
+            return None
+        return obj
 
     def due(self, key: str, facts: Any) -> float:
         """0 where the object wants attention, else seconds until its next turn."""

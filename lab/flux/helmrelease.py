@@ -104,17 +104,8 @@ class HelmReleases(Flux):
                 yield key_of(one)
 
     async def reconcile(self, key: str) -> float | None:
-        obj = self.informers.of(RELEASES).get(key)
+        obj = await self.attended(RELEASES, key, self._finalize)
         if obj is None:
-            self.forget(key)
-            return None
-        if not self.up:
-            return None
-        if obj["metadata"].get("deletionTimestamp"):
-            await self._finalize(obj)
-            return None
-        if obj["spec"].get("suspend"):
-            self.forget(key)
             return None
         annotations = obj["metadata"].get("annotations") or {}
         facts = (obj["metadata"].get("generation"), obj["metadata"]["uid"], requested(obj), annotations.get(FORCE), annotations.get(RESET), self._chart_revision(obj))

@@ -121,17 +121,8 @@ class Kustomizations(Flux):
                 yield key_of(one)
 
     async def reconcile(self, key: str) -> float | None:
-        obj = self.informers.of(KUSTOMIZATIONS).get(key)
+        obj = await self.attended(KUSTOMIZATIONS, key, self._finalize)
         if obj is None:
-            self.forget(key)
-            return None
-        if not self.up:
-            return None
-        if obj["metadata"].get("deletionTimestamp"):
-            await self._finalize(obj)
-            return None
-        if obj["spec"].get("suspend"):
-            self.forget(key)
             return None
         source = self._source(obj)
         revision = ((source or {}).get("status") or {}).get("artifact", {}).get("revision", "")
