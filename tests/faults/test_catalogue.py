@@ -64,7 +64,6 @@ def _rehearse(folder: Path, *args: str) -> dict[str, list[dict[str, object]]]:
     return found
 
 
-@pytest.mark.long
 @pytest.mark.xdist_group("faults")
 def test_a_sample_is_answered_as_expected(tmp_path: Path) -> None:
     played = _rehearse(tmp_path, *(word for name in SAMPLE for word in ("--faults", name)))["drills"]
@@ -79,7 +78,6 @@ def _seeds() -> list[int]:
     return [*[seed for seed, after in places.items() if after == "blank"][:4], *[seed for seed, after in places.items() if after == "preflight"][:1]]
 
 
-@pytest.mark.long
 @pytest.mark.xdist_group("faults")
 @pytest.mark.parametrize("seed", _seeds())
 def test_random_faults_end_green_and_say_what_was_injected(seed: int, tmp_path: Path) -> None:

@@ -31,8 +31,7 @@ sys.exit(tiny.main())
 """
 
 
-@pytest.mark.long
-@pytest.mark.xdist_group("kills")
+@pytest.mark.xdist_group("proof-kills")
 def test_a_seeded_sample_of_all_boundaries() -> None:
     argv = [sys.executable, "-m", "tests.proof.kill_anywhere", "--sample", str(SAMPLE), "--seed", os.environ.get("KILL_SEED", "0"), "--shards", "1"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
