@@ -81,6 +81,7 @@ class Watch:
     on: Callable[[Key], None]
     entering: Callable[[str], None]
     passed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    turn: threading.Lock = field(default_factory=threading.Lock)  # while a world is saved, the others of a fan write down no intent
 
     def install(self) -> None:
         """Wrap the journal's `append` and the disk's `append`."""
@@ -88,7 +89,8 @@ class Watch:
         watch = self
 
         def journaled(journal: Journal, kind: str, **more: Any) -> Mapping[str, Any]:
-            watch.entering(watch.place(kind, more.get("step")))
+            with watch.turn:
+                watch.entering(watch.place(kind, more.get("step")))
             if kind in ("action.spawned", "action.ended"):
                 watch.passes("before", kind, more.get("step") or more.get("phase") or "")
             record = append(journal, kind, **more)
@@ -153,12 +155,14 @@ class Harness:
 
     # The undisturbed run
 
-    def choose(self, sample: int, seed: int) -> None:
-        """Which segments are killed in: all, or for a sample some, by seed; these and what follows each of them are saved."""
+    def choose(self, sample: int, seed: int, only: str = "") -> None:
+        """Which segments are killed in: all, or one, or for a sample some, by seed; these and what follows each of them are saved."""
         for name in self.graph.order:
             self.segments[name] = ["", *dict.fromkeys(self.segment_of(name).values()), END]
         places = [(name, segment) for name in self.graph.order for segment in self.segments[name]]
         picked = set(places) if not sample else set(random.Random(seed).sample(places, min(len(places), max(6, sample // 3))))
+        if only:
+            picked = {place for place in places if place[1] == only}
         self.picked = picked
         self.wanted = picked | {(name, "") for name, _ in picked} | {after for place, after in itertools.pairwise(places) if place in picked}
 
@@ -364,7 +368,7 @@ def _differing(there: list[str], wanted: list[str]) -> list[str]:
     if len(there) == len(wanted) and all(PACE.search(one) and PACE.search(other) for one, other in zip(there, wanted, strict=True) if one != other):
         return []
     there, wanted = ([line for line in lines if not PACE.search(line)] for lines in (there, wanted))
-    return [line for line in difflib.unified_diff(wanted, there, lineterm="", n=0) if line[0] in "+-"] if there != wanted else []
+    return [line for line in difflib.unified_diff(wanted, there, lineterm="", n=0) if line[0] in "+-" and line[:3] not in ("---", "+++")] if there != wanted else []
 
 
 def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
@@ -383,7 +387,7 @@ def shard(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="kill-anywhere-") as folder, Rig(Path(folder) / "lab", site=arguments.site) as rig:
         harness = Harness(rig, Path(folder))
         started = time.monotonic()
-        harness.choose(arguments.sample, arguments.seed)
+        harness.choose(arguments.sample, arguments.seed, arguments.only)
         harness.undisturbed()
         print(json.dumps({"undisturbed": round(time.monotonic() - started, 1), "boundaries": len(harness.boundaries)}), flush=True)
         for place, boundary, ending in chosen(harness.boundaries, arguments.sample, arguments.seed):
@@ -440,6 +444,7 @@ def main() -> int:
     parser.add_argument("--site", type=Path, default=TEN_WEEKS)
     parser.add_argument("--sample", type=int, default=0, help="a seeded sample of so many boundaries (default: all)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="one segment: the id of a step, or a fan's name")
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--shard", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -447,7 +452,7 @@ def main() -> int:
         shard(arguments)
         return 0
     started = time.monotonic()
-    passed_on = ["--site", str(arguments.site), "--sample", str(arguments.sample), "--seed", str(arguments.seed)]
+    passed_on = ["--site", str(arguments.site), "--sample", str(arguments.sample), "--seed", str(arguments.seed), "--only", arguments.only]
     shards = [
         subprocess.Popen([sys.executable, "-m", "tests.proof.kill_anywhere", *passed_on, "--shard", f"{n}/{arguments.shards}"], stdout=subprocess.PIPE, text=True)
         for n in range(arguments.shards)
