@@ -55,7 +55,8 @@ from tests.lab.rig import TEN_WEEKS, Rig
 # What controllers do by themselves, at their own pace: how far Flux has come, and how often it has rolled something over on the way.
 PACE = re.compile(r'main@sha1:|[0-9a-f]{40}\.tar\.gz|Health check passed in|"revision": \d+|for release [a-z-]+/[a-z-]+\.v\d+ with chart')
 END = "~end"  # the place after the last step of a phase: its gates and its own end
-TO_THE_END = 50  # boundaries after which the run goes on to the end of everything
+TO_THE_END = 50  # boundaries after which the run goes on to the end of everything, of all that there are
+SOME_TO_THE_END = 19  # of a part of them: one in so many
 TRIES = 3  # to reach a boundary again: what the world does by itself may be sooner done than the step is asked. The last ones begin with the phase
 MISSED = 0.03  # share of boundaries that may not be reached again; they are listed
 LONGEST = 300.0  # seconds of one life of the command
@@ -405,7 +406,7 @@ def chosen(boundaries: list[Boundary], sample: int, seed: int) -> list[tuple[int
     chance = random.Random(seed)
     ordered = sorted(set(boundaries), key=lambda one: (one.phase, one.segment, one.key))
     picked = ordered if not sample else sorted(chance.sample(ordered, min(sample, len(ordered))), key=ordered.index)
-    ends = set(chance.sample(picked, min(len(picked), TO_THE_END if not sample else max(1, sample // 20))))
+    ends = set(chance.sample(picked, min(len(picked), TO_THE_END, max(1, len(picked) // SOME_TO_THE_END))))
     return [(place, one, one in ends) for place, one in enumerate(picked)]
 
 
