@@ -1,7 +1,7 @@
 """The Kubernetes API over HTTPS; answers stay plain JSON. Credentials and TLS: see kubeconfig.py.
 
 Paths come from the API's own discovery, asked once per group. Transient errors (429 with Retry-After, 5xx, connection errors,
-a kind that is not served yet) are retried by tenacity within the query's time. Source of the classes: foundation.md 12.
+a kind that is not served yet; for changes also 409) are retried by tenacity within the query's time. Source of the classes: foundation.md 12.
 """
 
 from __future__ import annotations
@@ -185,6 +185,8 @@ class Cluster:
         if status < 300:
             return body if isinstance(body, dict) else {}
         message = body.get("message", text) if isinstance(body, dict) else text
+        if status == 409:  # somebody else wrote in between: the same wish fits what is there now
+            raise Transient(f"HTTP 409: {message}")
         raise (KubeMissing if status == 404 else KubeRefused)(f"HTTP {status}: {message}")
 
     def _object_path(self, manifest: Mapping[str, Any], within: float) -> str:

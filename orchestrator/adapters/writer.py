@@ -125,7 +125,7 @@ class SiteWriter:
         except NothingLeft as error:
             return Outcome(False, 1, self._masker.mask(str(error)), seconds=time.monotonic() - started, permanent=True)
         except KubeRefused as error:
-            return Outcome(False, 1, self._masker.mask(str(error)), seconds=time.monotonic() - started, permanent=not str(error).startswith("HTTP 409"))
+            return Outcome(False, 1, self._masker.mask(str(error)), seconds=time.monotonic() - started, permanent=True)
         except Transient as error:
             return Outcome(False, 1, self._masker.mask(str(error)), seconds=time.monotonic() - started)
         return Outcome(True, 0, text, seconds=time.monotonic() - started)
