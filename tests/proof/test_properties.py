@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -20,17 +21,17 @@ SAMPLE = 150
 SITES = 12
 
 
-def test_a_seeded_sample_of_what_later_weeks_do() -> None:
+def test_a_seeded_sample_of_what_later_weeks_do(counted: Callable[[str], None]) -> None:
     properties.SEEN.clear()
     properties.check(SAMPLE, 7, shape=1)
-    print(f"\nproperties: {properties.said()}, none violated")
+    counted(f"properties: {properties.said()}, none violated")
     assert properties.SEEN["cases"] >= SAMPLE
 
 
-def test_a_seeded_sample_of_the_products_own_phases() -> None:
+def test_a_seeded_sample_of_the_products_own_phases(counted: Callable[[str], None]) -> None:
     properties.SEEN.clear()
     properties.check(12, 7, shape=32)
-    print(f"\nproperties: {properties.said()}, none violated")
+    counted(f"properties: {properties.said()}, none violated")
 
 
 class TestTheProofCanFail:

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +244,7 @@ class TestHistory:
         assert tiny.run(folder, "up", "--yes")[0] == 0
         return folder
 
-    def test_every_kind_of_tampering_is_found(self, site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_every_kind_of_tampering_is_found(self, site: Path, capsys: pytest.CaptureFixture[str], counted: Callable[[str], None]) -> None:
         file = site / ".bootstrap/journal/000001.ndjson"
         lines = file.read_bytes().splitlines(keepends=True)
         assert len(lines) > 10 and run(["-C", str(site), "history", "--verify"]) == 0
@@ -260,7 +261,7 @@ class TestHistory:
             file.write_bytes(b"".join(changed))
             assert run(["-C", str(site), "history", "--verify"]) == 11, way
             assert "does not verify" in capsys.readouterr().err
-        print(f"\n{len(ways)} ways of tampering, all found")
+        counted(f"journal: {len(ways)} ways of tampering, all found")
 
     def test_chain_and_anchor_rewritten_alike_are_not_found_here(self, site: Path) -> None:
         """What is not promised, said by a test: whoever rewrites all files of the state folder can make up a history."""
