@@ -30,7 +30,7 @@ from lab.world import World
 
 GROUND_SPEED = 20.0  # real controllers do not know the lab's clock
 GROUND_SCALE = 1.0  # so that a busy machine's real control plane is waited for
-DEFAULT_SPEED = 300.0  # simulated seconds a second: weeks 1 and 2 of the plan's site fit into `rehearse`'s 20 s
+DEFAULT_SPEED = 300.0  # simulated seconds a second: a faster world would mostly wait for the product
 LOG = logging.getLogger("lab")
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import yaml
 
-from lab.kube import builtin, discovery, errors, gojson, listing, scale, special, streams, writes
+from lab.kube import builtin, discovery, errors, listing, plain, scale, special, streams, writes
 from lab.kube.admission import Plugins
 from lab.kube.bootstrap import fill_empty
 from lab.kube.custom import Definitions
@@ -426,7 +426,7 @@ class ApiServer:
         from lab.kube import tables
 
         made = tables.render(self.registry, model.resource, objs, req.query, metadata, now=self.clock.now())
-        return Resp(200, gojson.dumps(made), dict(JSON_HEADERS))
+        return Resp(200, plain.text(made), dict(JSON_HEADERS))
 
     def _watch(
         self, req: Req, call: Call, model: Model, options: listing.ListOptions, wanted: Wanted, fault: Fault | None
@@ -473,7 +473,7 @@ class ApiServer:
                 first[0] = False
             else:
                 made = special.partial(obj)
-            return gojson.dumps({"type": kind, "object": made}) + b"\n"
+            return plain.text({"type": kind, "object": made}) + b"\n"
 
         return transform
 
@@ -596,7 +596,7 @@ class ApiServer:
             obj = special.partial(obj)
         if wanted.media == "application/yaml":
             return Resp(status, yaml.safe_dump(obj).encode(), {"content-type": "application/yaml"})
-        return Resp(status, gojson.dumps(obj), dict(JSON_HEADERS))
+        return Resp(status, plain.text(obj), dict(JSON_HEADERS))
 
 
 def _quoted(text: str) -> str:
@@ -609,7 +609,7 @@ def refuse(error: ApiError) -> Resp:
     seconds = (error.details or {}).get("retryAfterSeconds")
     if seconds:
         headers["retry-after"] = str(seconds)
-    return Resp(error.code, gojson.dumps(error.status()), headers)
+    return Resp(error.code, plain.text(error.status()), headers)
 
 
 def faulty(fault: Fault) -> Resp:

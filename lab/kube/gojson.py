@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from lab.kube import plain
 from lab.kube.errors import quote
 
 
@@ -72,11 +71,6 @@ def _walk(value: Any, path: str, found: list[str]) -> None:
     elif isinstance(value, list):
         for place, entry in enumerate(value):
             _walk(entry, f"{path}[{place}]", found)
-
-
-def dumps(value: Any) -> bytes:
-    """Compact JSON, as UTF-8."""
-    return plain.text(value)
 
 
 def load_yaml(text: bytes) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lab.kube import errors, gojson, selectors
+from lab.kube import errors, gojson, plain, selectors
 from lab.kube.errors import ApiError, bad_request, expired
 from lab.kube.models import Model
 from lab.kube.registry import Resource
@@ -338,7 +338,7 @@ def _as_of(old: Stored, version: int) -> Stored:
     """The last state that was selected, under the version of the change that took it out."""
     obj = old.decode()
     obj["metadata"]["resourceVersion"] = str(version)
-    return Stored(old.namespace, old.name, old.uid, version, gojson.dumps(obj), old.labels, old.fields)
+    return Stored(old.namespace, old.name, old.uid, version, plain.text(obj), old.labels, old.fields)
 
 
 def open_watch(store: Store, resource: Resource, namespace: str, options: ListOptions) -> Watching:
@@ -409,4 +409,4 @@ def bookmark(model: Model, version: int, *, initial: bool = False) -> bytes:
     if initial:
         meta["annotations"] = {"k8s.io/initial-events-end": "true"}
     obj = {"kind": model.resource.kind, "apiVersion": model.resource.api_version, "metadata": meta}
-    return gojson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
+    return plain.text({"type": "BOOKMARK", "object": obj}) + b"\n"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from lab.kube import errors, gojson, listing, rbac, scale, selectors, writes
+from lab.kube import errors, gojson, listing, plain, rbac, scale, selectors, writes
 from lab.kube.errors import ApiError, bad_request
 from lab.kube.models import Model, scale_atom
 from lab.kube.plain import clone
@@ -121,7 +121,7 @@ def known_extra(server: ApiServer, path: str) -> Resp | None:
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
         }
-        return Resp(200, gojson.dumps(body), {"content-type": "application/json"})
+        return Resp(200, plain.text(body), {"content-type": "application/json"})
     return None
 
 
@@ -547,13 +547,13 @@ def _patch_scale(server: ApiServer, call: Call, model: Model, media: str, body: 
             found, _ = gojson.loads(body)
         except gojson.SyntaxFault as error:
             raise bad_request(f"error decoding patch: {error}") from error
-        plain = clone(old)
-        patched = patch.json_patch(plain, found) if media == writes.JSON_PATCH else patch.merge_patch(plain, found)
+        held = clone(old)
+        patched = patch.json_patch(held, found) if media == writes.JSON_PATCH else patch.merge_patch(held, found)
         try:
             done, unknown = scale.conform(patched)
         except ValueError as error:
             raise errors.invalid(
-                "", "", "", [errors.wrong("patch", gojson.dumps(patched).decode(), str(error))]
+                "", "", "", [errors.wrong("patch", plain.text(patched).decode(), str(error))]
             ) from error
         for text in unknown if call.validation == "Warn" else ():
             call.warn(text)
