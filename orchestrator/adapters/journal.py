@@ -197,7 +197,7 @@ def _anchor(slot: bytes) -> Anchor | None:
         if data["sum"] != hashlib.sha256(body.encode()).hexdigest()[:16]:
             return None
         return Anchor(int(data["count"]), str(data["hash"]), int(data["written"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -175,7 +175,7 @@ def _plan(data: Json) -> Plan:
         site_digest=_text(data["site_digest"]),
         phases_digest=_text(data["phases_digest"]),
         tools={_text(name): _text(version) for name, version in data["tools"].items()},
-        journal_head={"count": int(head["count"]), "hash": _text(head["hash"])},
+        journal_head={"count": _count(head["count"]), "hash": _text(head["hash"])},
         made_at=_text(data["made_at"]),
         choice=Choice.from_json(data["choice"]),
         phases=tuple(_phase(one) for one in data["phases"]),
@@ -187,7 +187,7 @@ def _phase(data: Json) -> PlanPhase:
     return PlanPhase(
         id=_text(data["id"]),
         title=_text(data["title"]),
-        week=int(data["week"]),
+        week=_count(data["week"]),
         days=_text(data["days"]),
         needs=tuple(_text(one) for one in data["needs"]),
         adr=tuple(_text(one) for one in data["adr"]),
@@ -224,6 +224,12 @@ def _step(data: Json) -> PlanStep:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.40} where a text should be")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):  # JSON's 1e999 is a float without an integer
+        raise TypeError(f"{value!r:.40} where a whole number should be")
     return value
 
 

@@ -74,6 +74,15 @@ def test_what_is_no_plan_is_a_clear_error(text: str) -> None:
         Plan.parse(text)
 
 
+@pytest.mark.parametrize("count", ["1e999", "-Infinity", "NaN", "1.5", "true", '"1"', "null"])
+def test_a_count_that_is_no_whole_number_is_a_clear_error(count: str) -> None:
+    document = made(bench()).to_json()
+    head = {**document["journal_head"], "count": "HERE"}
+    text = json.dumps(document | {"journal_head": head}).replace('"HERE"', count)
+    with pytest.raises(UsageError, match="damaged"):
+        Plan.parse(text)
+
+
 def test_a_newer_plan_is_refused() -> None:
     with pytest.raises(PlanStale, match="schema 2"):
         Plan.parse(json.dumps(made(bench()).to_json() | {"schema": 2}))

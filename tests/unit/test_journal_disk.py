@@ -336,3 +336,11 @@ def test_a_hundred_thousand_records_are_read_and_folded_in_one_pass(tmp_path: Pa
     view = fold(load(folder).records)
     assert view.count == 100_000
     assert time.process_time() - begun < 4.0  # a guard against a change of order; bench/engine.py measures the figure
+
+
+def test_an_anchor_that_counts_to_infinity_is_none() -> None:
+    """JSON's 1e999 has a checksum like any other text."""
+    body = module._anchor_body(float("inf"), "h", 1)  # type: ignore[arg-type]  # what a reader makes of 1e999
+    slot = f'{{{body.replace("inf", "1e999")},"sum":"{hashlib.sha256(body.encode()).hexdigest()[:16]}"}}'
+    assert module._anchor(slot.encode()) is None
+    assert module._anchor(slot.replace("1e999", "7").encode()) is None  # the sum is of another text
