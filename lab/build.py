@@ -41,8 +41,9 @@ def build(
     credentials: Credentials | None = None,
     elapsed: float = 0.0,
     control_plane: Path | None = None,
+    blank: bool = False,
 ) -> tuple[World, Credentials]:
-    """A world that has not started. `ports` of an earlier process are taken again where they are given.
+    """A world that has not started. `ports` of an earlier process are taken again where they are given. `blank`: a snapshot will fill it.
 
     Raises WorldFileError where `world_file` is not one.
     """
@@ -74,7 +75,7 @@ def build(
         world.machines[node.name] = Machine(node, world)
     meshes: list[Any] = []  # the one lab.cilium.mesh.Meshes of the world, once a cluster needs it
     for spec in site.clusters:
-        cluster = LabCluster(spec.name, spec, world, tcp_port=ports.get(f"api:{spec.name}", 0))
+        cluster = LabCluster(spec.name, spec, world, tcp_port=ports.get(f"api:{spec.name}", 0), blank=blank)
         world.clusters[spec.name] = cluster
         cluster.extras.append(lambda c: _cilium(world, c, meshes))
     for condition in conditions:

@@ -59,7 +59,8 @@ class Etcd:
 class LabCluster:
     """One cluster of the site, by its name."""
 
-    def __init__(self, name: str, spec: Cluster, world: World, *, tcp_port: int = 0) -> None:
+    def __init__(self, name: str, spec: Cluster, world: World, *, tcp_port: int = 0, blank: bool = False) -> None:
+        """`blank`: its store is about to be restored."""
         self.cluster_name = name
         self.spec = spec
         self.world = world
@@ -73,7 +74,7 @@ class LabCluster:
         self.extras: list[Extra] = []
         self.on_up: list[Callable[[], None]] = []
         self.plane = self._new_plane()  # a real control plane, or None for the lab's own API
-        self.api = self._new_api()
+        self.api = self._new_api(blank=blank)
         self.port: KubePort = self.api.local(CONTROLLER)
         self.informers = Informers(self.port, self.clock)
         self.kubelet_host = Kubelets(self.port, self.clock, self.informers, seed=self.seed, renew_wall=LEASE_WALL_SECONDS if self.plane else 30.0)
@@ -88,6 +89,7 @@ class LabCluster:
         self._wake = asyncio.Event()
         self._settling = False
         self._cni_before: set[str] = set()  # nodes whose CNI was ready when the world was saved
+        self._remembered: list[dict[str, Any]] = []  # what its controllers knew then
         self._asked: set[str] = set()
 
     # --- as an actor -----------------------------------------------------------------------------------------------
@@ -125,6 +127,7 @@ class LabCluster:
             "without_machines": self.without_machines,
             "store": self.api.snapshot() if self.ca else None,
             "cni": sorted(n for n, k in self.kubelets.items() if k.cni_ready),
+            "controllers": self._memories() if self.controllers else self._remembered,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -136,6 +139,7 @@ class LabCluster:
         if state["store"] is not None:
             self._fresh_store(state["store"])
         self._cni_before = set(state["cni"])
+        self._remembered = state["controllers"]
 
     def dump(self) -> dict[str, Any]:
         """etcd's members and who leads nothing: only what two equal worlds share. Objects are added by lab.dump."""
@@ -340,14 +344,14 @@ class LabCluster:
 
     # --- the API ---------------------------------------------------------------------------------------------------
 
-    def _new_api(self) -> ApiServer:
+    def _new_api(self, *, blank: bool = False) -> ApiServer:
         cidrs = tuple(str(n) for n in self.spec.services)
         if self.plane is not None:
             api: ApiServer = GroundApi(
                 self.plane, self.cluster_name, clock=self.clock, seed=self.seed, service_cidrs=cidrs
             )
         else:
-            api = ApiServer(self.cluster_name, clock=self.clock, seed=self.seed, service_cidrs=cidrs)
+            api = ApiServer(self.cluster_name, clock=self.clock, seed=self.seed, service_cidrs=cidrs, blank=blank)
         api.record = self._recorded
         api.faults = self._api_fault
         return api
@@ -397,6 +401,8 @@ class LabCluster:
             self.controllers = self._own_controllers(self.ca)
             for extra in self.extras:
                 self.controllers += extra(self)
+            for controller, memory in zip(self.controllers, self._remembered, strict=False):
+                controller.recall(memory)
         for controller in self.controllers:
             controller.script(self._controller_fault)
         await start_all(self.controllers)
@@ -405,6 +411,9 @@ class LabCluster:
         if not self.without_machines:
             self.api.plugins.pod_security, self.api.plugins.pod_security_exempt = manifests.pod_security(self._first_document())
             await manifests.install(self.port, self._first_document(), self.spec)
+
+    def _memories(self) -> list[dict[str, Any]]:
+        return [controller.memory() for controller in self.controllers]
 
     async def _serve(self, ca: ClusterCA, hosts: Sequence[str]) -> None:
         """The API answers: the lab's own, or the real one with its controllers, whose start takes no time in the world."""

@@ -101,6 +101,7 @@ class Daemon:
             credentials=Credentials(**state["credentials"]) if state else None,
             elapsed=state["elapsed"] if state else 0.0,
             control_plane=Path(options["control_plane"]) if options.get("control_plane") else None,
+            blank=state is not None,
         )
         if state:
             snapshot.restore(self.world, state)

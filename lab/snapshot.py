@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from lab.kube.plain import text, value_of
 from lab.world import World
 
 FORMAT = 1
@@ -60,11 +60,11 @@ def write(folder: Path, state: dict[str, Any]) -> None:
     part = folder / f".{FILE}.part"
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
-        file.write(gzip.compress(json.dumps(state, separators=(",", ":")).encode(), compresslevel=1, mtime=0))
+        file.write(gzip.compress(text(state), compresslevel=1, mtime=0))
     part.replace(folder / FILE)
 
 
 def read(folder: Path) -> dict[str, Any]:
     """A snapshot from its folder. Raises OSError, ValueError."""
-    state: dict[str, Any] = json.loads(gzip.decompress((folder / FILE).read_bytes()))
+    state: dict[str, Any] = value_of(gzip.decompress((folder / FILE).read_bytes()))
     return state

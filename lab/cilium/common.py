@@ -135,6 +135,14 @@ class CrdGate(Controller):
         for _, controller in self.behind:
             controller.script(fault)
 
+    def memory(self) -> dict[str, Any]:
+        return {c.name: told for _, c in self.behind if (told := c.memory())}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        for _, controller in self.behind:
+            if controller.name in memory:
+                controller.recall(memory[controller.name])
+
     async def reconcile(self, key: str) -> float | None:
         for names, controller in self.behind:
             served = all(_established(self.informers.of(CRDS).get(n)) for n in names)

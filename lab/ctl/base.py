@@ -513,6 +513,15 @@ class Controller(ABC):
         await asyncio.gather(*workers, return_exceptions=True)
         self._busy.clear()
 
+    def memory(self) -> Object:
+        """What it knows and the API does not, as JSON values for a snapshot of the world; most know nothing."""
+        return {}
+
+    def recall(self, memory: Object) -> None:
+        """Go on with what `memory` said; called before the first start."""
+        if memory:
+            raise ValueError(f"{self.name} has no memory to put {sorted(memory)} into")
+
     @property
     def running(self) -> bool:
         """Whether it has been started and not stopped."""

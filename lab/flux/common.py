@@ -36,6 +36,7 @@ class Remote(Protocol):
     def exists(self) -> bool: ...
     def head(self, branch: str = "") -> str: ...
     def allows(self, need: Any, *, token: str = "", key: str = "") -> bool: ...
+    def tree(self, commit: str) -> dict[str, bytes]: ...
     async def fetch(self, branch: str = "", *, token: str = "", key: str = "") -> tuple[str, dict[str, bytes]]: ...
 
 
@@ -44,7 +45,8 @@ class Artifacts:
     """What source-controller keeps in its /data: (kind, namespace, name) -> (revision, content). Gone with the process."""
 
     files: dict[tuple[str, str, str], tuple[str, Mapping[str, bytes]]] = field(default_factory=dict)
-    charts: dict[tuple[str, str], tuple[str, Any]] = field(default_factory=dict)
+    charts: dict[tuple[str, str], tuple[tuple[str, ...], Any]] = field(default_factory=dict)
+    """(namespace, name) -> (where the chart is from, the chart)"""
 
     def of(self, kind: str, namespace: str, name: str, revision: str) -> Mapping[str, bytes] | None:
         """The files of a source at a revision; None where they are not kept (any more)."""
@@ -130,6 +132,14 @@ class Flux(Controller):
         super().__init__(port, clock, informers)
         self._handled: dict[str, tuple[Any, float]] = {}  # key -> what was dealt with, and when to look again
 
+    def memory(self) -> Object:
+        """What was dealt with: a resumed world does not begin to look at everything again."""
+        return {"handled": {key: [list(facts), until] for key, (facts, until) in self._handled.items()}}
+
+    def recall(self, memory: Object) -> None:
+        """Take over a memory."""
+        self._handled = {key: (tuple(facts), until) for key, (facts, until) in memory["handled"].items()}
+
     @property
     def up(self) -> bool:
         """Whether the controller's pod runs."""
@@ -162,6 +172,13 @@ class Flux(Controller):
         """Remember what was dealt with; the seconds until the next turn, not shorter than `WALL_FLOOR` unless it is a retry."""
         self._handled[key] = (facts, self.clock.seconds() + after)
         return after
+
+    def hasten(self, key: str, after: float) -> None:
+        """Look again in so many seconds, or at its turn where that is sooner."""
+        known = self._handled.get(key)
+        if known is not None:
+            self._handled[key] = (known[0], min(known[1], self.clock.seconds() + after))
+        self.enqueue(key, after)
 
     def forget(self, key: str) -> None:
         """The object is gone."""

@@ -89,7 +89,24 @@ class Sources(Flux):
     def pushed(self) -> None:
         """A branch moved: sources see it at their next turn, which a push does not hasten."""
         for obj in self.informers.of(GIT).values():
-            self.enqueue(f"GitRepository/{key_of(obj)}", self._random.uniform(0.2, 1.0) * seconds(obj["spec"].get("interval"), 60.0))
+            self.hasten(f"GitRepository/{key_of(obj)}", self._next_look(obj))
+
+    def _next_look(self, obj: Object) -> float:
+        """Seconds until its turn comes within its interval."""
+        return self._random.uniform(0.2, 1.0) * seconds(obj["spec"].get("interval"), 60.0)
+
+    def memory(self) -> Object:
+        files = [[*place, revision] for place, (revision, _) in self.artifacts.files.items()]
+        charts = [[*place, *origin] for place, (origin, _) in self.artifacts.charts.items()]
+        return super().memory() | {"files": files, "charts": charts}
+
+    def recall(self, memory: Object) -> None:
+        super().recall(memory)
+        for kind, namespace, name, revision in memory["files"]:
+            if self.remote is not None:
+                self.artifacts.files[kind, namespace, name] = (revision, kept(self.remote.tree(revision.rpartition(":")[2])))
+        for namespace, name, *origin in memory["charts"]:
+            self.artifacts.charts[namespace, name] = (tuple(origin), self._made(*origin))
 
     async def reconcile(self, key: str) -> float | None:
         kind, _, rest = key.partition("/")
@@ -118,8 +135,6 @@ class Sources(Flux):
     def _facts(self, kind: str, obj: Object) -> Any:
         meta = obj["metadata"]
         facts: list[Any] = [meta.get("generation"), requested(obj), meta["uid"]]
-        if kind == "GitRepository" and self.remote is not None:
-            facts.append(self.remote.head(_branch(obj)))
         if kind == "HelmChart":
             source = self._source_of(obj)
             facts.append(((source or {}).get("status") or {}).get("artifact", {}).get("revision"))
@@ -150,7 +165,8 @@ class Sources(Flux):
         await self.write(gvr, obj, status)
         if fresh:
             self.events.emit(obj, "NewArtifact", f"stored artifact for {'commit' if kind == 'GitRepository' else 'revision'} '{artifact['revision']}'")
-        return self.settle(key, facts, self.periodic(interval))
+        moved = kind == "GitRepository" and self.remote is not None and not artifact["revision"].endswith(self.remote.head(_branch(obj)))
+        return self.settle(key, facts, self._next_look(obj) if moved else self.periodic(interval))  # moved: a push came while it was fetched
 
     async def _content(self, kind: str, obj: Object) -> tuple[Object, str, Object]:
         if kind == "GitRepository":
@@ -220,39 +236,50 @@ class Sources(Flux):
         if not oci and not (source.get("status") or {}).get("artifact"):
             raise FetchError("NoSourceArtifact", f"no artifact available for {ref['kind']} source '{ref['name']}'")
         try:
-            made = self._load(spec, ref["kind"], source, oci=oci)
+            origin = self._origin(spec, ref["kind"], source, oci=oci)
+            made = self._made(*origin)
         except ChartError as error:
             raise FetchError("ChartPullError", f"chart pull error: failed to get chart version for remote reference: {error}") from error
-        self.artifacts.charts[meta["namespace"], meta["name"]] = (made.version, made)
+        self.artifacts.charts[meta["namespace"], meta["name"]] = (origin, made)
         await self.clock.sleep(self._random.uniform(0.5, 2.0))
         content = f"sha256:{hashlib.sha256(f'{made.name}-{made.version}'.encode()).hexdigest()}"
         message = f"pulled '{made.name}' chart with version '{made.version}'" if ref["kind"] == "HelmRepository" else f"packaged '{made.name}' chart with version '{made.version}'"
         extra = {"observedChartName": made.name, "observedSourceArtifactRevision": ((source.get("status") or {}).get("artifact") or {}).get("revision", "")}
         return self._artifact("HelmChart", obj, made.version, content, 200_000, f"{made.name}-{made.version}.tgz"), message, extra
 
-    def _load(self, spec: Object, kind: str, source: Object, *, oci: bool) -> Chart:
+    @staticmethod
+    def _origin(spec: Object, kind: str, source: Object, *, oci: bool) -> tuple[str, ...]:
+        """Where a HelmChart's chart is from: a registry, a repository or a folder of a source."""
         if kind == "HelmRepository":
             url, version = source["spec"]["url"], str(spec.get("version", "*"))
             version = "" if version == "*" else version
-            if oci:
-                return catalog.from_registry(f"{url.rstrip('/')}/{spec['chart']}", version)
-            return catalog.from_repository(url, spec["chart"], version)
+            return ("registry", f"{url.rstrip('/')}/{spec['chart']}", version) if oci else ("repository", url, spec["chart"], version)
         meta = source["metadata"]
-        files = self.artifacts.of(kind, meta["namespace"], meta["name"], source["status"]["artifact"]["revision"]) or {}
         folder = spec["chart"].removeprefix("./").strip("/") + "/"
+        return ("folder", kind, meta["namespace"], meta["name"], source["status"]["artifact"]["revision"], folder)
+
+    def _made(self, how: str, *where: str) -> Chart:
+        """The chart that is there. Raises ChartError."""
+        if how == "registry":
+            return catalog.from_registry(where[0], where[1])
+        if how == "repository":
+            return catalog.from_repository(where[0], where[1], where[2])
+        kind, namespace, name, revision, folder = where
+        files = self.artifacts.of(kind, namespace, name, revision) or {}
         return load_folder_files({p.removeprefix(folder): d for p, d in files.items() if p.startswith(folder)})
 
     def _oci(self, obj: Object) -> tuple[Object, str, Object]:
         spec, meta = obj["spec"], obj["metadata"]
         ref = spec.get("ref") or {}
         tag = ref.get("tag") or ref.get("semver") or "latest"
+        origin = ("registry", spec["url"], "" if tag == "latest" else tag)
         try:
-            made = catalog.from_registry(spec["url"], "" if tag == "latest" else tag)
+            made = self._made(*origin)
         except ChartError as error:
             raise FetchError("OCIArtifactPullFailed", f"failed to pull artifact from '{spec['url']}': {error}") from error
         content = f"sha256:{hashlib.sha256(f'{made.name}-{made.version}'.encode()).hexdigest()}"
         revision = f"{made.version}@{content}"
-        self.artifacts.charts[meta["namespace"], f"oci/{meta['name']}"] = (made.version, made)
+        self.artifacts.charts[meta["namespace"], f"oci/{meta['name']}"] = (origin, made)
         return self._artifact("OCIRepository", obj, revision, content, 200_000, f"{content.removeprefix('sha256:')}.tar.gz"), f"stored artifact for digest '{revision}'", {}
 
 

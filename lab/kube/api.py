@@ -126,8 +126,9 @@ class ApiServer:
     """One cluster's API. `record` is told of each finished request of a client, `faults` may spoil one."""
 
     def __init__(
-        self, name: str, *, clock: Clock, seed: int = 0, service_cidrs: Sequence[str] = ("10.96.0.0/12",)
+        self, name: str, *, clock: Clock, seed: int = 0, service_cidrs: Sequence[str] = ("10.96.0.0/12",), blank: bool = False
     ) -> None:
+        """`blank`: without what a server puts into an empty cluster, since a store is about to be restored."""
         self.name, self.clock = name, clock
         self.store = Store()
         self.registry = Registry()
@@ -149,7 +150,8 @@ class ApiServer:
         self._encoded: dict[tuple[int, int], tuple[Stored, bytes]] = {}
         self._expiring = special.Expiring(self.store, clock.now)
         self.store.hooks.append(self._expiring.note)
-        fill_empty(self)
+        if not blank:
+            fill_empty(self)
 
     # ------------------------------------------------------------------------------------------------------------ parts
     def model(self, resource: Resource) -> Model:
