@@ -72,7 +72,8 @@ class Waiter:
     ) -> Found:
         """Ask until the verdict is one of `settled` (`check.in_a_row` times where that is MET) or a permanent UNMET.
 
-        UNKNOWN is waited out until the deadline. The check is asked at least once.
+        UNKNOWN is waited out until the deadline. The check is asked at least once, and the last time not before the deadline: a process
+        that was paused after a question must not take an old answer for the last one.
         """
         begun, since = self.clock.monotonic(), self.clock.now()
         limit = within.total_seconds() * self.scale
@@ -80,12 +81,12 @@ class Waiter:
         said: tuple[State, str] | None = None
         said_at = begun
         while True:
+            left = limit - (self.clock.monotonic() - begun)
             found = observe(check, self.reader)
             asked += 1
             self.asked.add()
             now = self.clock.monotonic()
             row = row + 1 if found.state is State.MET else 0
-            left = limit - (now - begun)
             if (found.state, found.reason) != said or now - said_at >= self.heartbeat:
                 said, said_at = (found.state, found.reason), now
                 emit("check.asked", data=_observation(check, found, asked, since, left, kind))

@@ -1,7 +1,7 @@
 """A world of nodes for the real phases: random sites compiled, questions and actions replaced, structure kept; and what must always hold.
 
 `staged` keeps ids, order, needs, fans, widths, holds, classes, waits and what may be done once; every question is answered by the World, every
-action is done to it. A node goes down with the step that disrupts or installs it and comes back a few questions after the last of its actions.
+action is done to it. A node goes down with the step that disrupts or installs it and comes back some seconds after the last of its actions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from orchestrator.model.verdict import Verdict, met, unknown, unmet
 from tests.unit.engine_world import MINUTE, Children, FakeClock, Fence, Killed, MemoryEvents, MemoryJournal, Process
 
 EXAMPLES = Path(inventory.__file__).parent / "sites"
-RESTS = 6  # questions after an effect until it shows, at most
+RESTS = 30.0  # seconds after an effect until it shows, at most: less than a check waits
 AT = "2026-03-02T07:00:00.000Z"
 TAKES_DOWN = ("disrupts", "destroys")
 
@@ -145,7 +145,8 @@ class World:
     chance: Random
     trouble: float = 0.15  # of an action to fail, to be lost, to hang
     done: dict[str, set[int]] = field(default_factory=dict)
-    rests: dict[str, int] = field(default_factory=dict)  # step -> questions until its goal shows
+    rests: dict[str, float] = field(default_factory=dict)  # step -> when its goal shows, by the clock: threads share it, and one may be slow
+    clock: FakeClock = field(default_factory=FakeClock)
     down: dict[str, str] = field(default_factory=dict)  # node -> the step that took it down
     confirmed: set[str] = field(default_factory=set)  # identity checks that were MET in this run
     foreign: set[str] = field(default_factory=set)  # identity checks of machines that are somebody else's
@@ -171,8 +172,7 @@ class World:
                 return "MET"
             if self.last[step] >= 0 and self.last[step] not in self.done.get(step, ()):
                 return "UNMET"
-            if self.rests.get(step, 0) > 0:
-                self.rests[step] -= 1
+            if self.rests.get(step, 0.0) > self.clock.monotonic():
                 return "UNMET"
             node = self.steps[step].node
             if node is not None and self.down.get(node) == step:
@@ -191,7 +191,7 @@ class World:
             if way in ("ok", "fail-done"):
                 self.done.setdefault(step, set()).add(index)
                 self.effects[step, index] += 1
-                self.rests[step] = self.chance.randrange(RESTS)
+                self.rests[step] = self.clock.monotonic() + self.chance.uniform(0.0, RESTS)
             return Outcome(way == "ok", 0 if way == "ok" else 1, way, permanent=way == "permanent", timed_out=way == "slow")
 
     def _check(self, step: Step, index: int) -> None:
@@ -288,7 +288,6 @@ class Case:
 
     world: World
     kept: list[dict[str, Any]] = field(default_factory=list)
-    clock: FakeClock = field(default_factory=FakeClock)
     runs: int = 0
 
     def up(self, choice: Choice | None = None, *, boundaries: int | None = None, stop: Stop | None = None) -> Report | None:
@@ -296,7 +295,7 @@ class Case:
         process = Process(boundaries)
         self.runs += 1
         self.world.confirmed.clear()
-        ports = Ports(reader=Reader(self.world, process), writer=Writer(self.world, process), clock=self.clock, journal=Journal(self.kept, process, self.clock), events=MemoryEvents(), fence=Fence(), children=_NoChildren())
+        ports = Ports(reader=Reader(self.world, process), writer=Writer(self.world, process), clock=self.world.clock, journal=Journal(self.kept, process, self.world.clock), events=MemoryEvents(), fence=Fence(), children=_NoChildren())
         subject = Subject(site="s", site_digest="d", phases=self.world.phases, poll=MINUTE / 12)
         try:
             return up(subject, choice or Choice(), ports=ports, options=UpOptions(run=f"r{self.runs}"), stop=stop or Stop())

@@ -59,7 +59,7 @@ class TestTheProofCanFail:
             world = World(wide, Random(number))
             world.steps = {step.id: step for part in parts for step in part.steps}  # the world knows the rule, the engine is told another
             case = Case(world)
-            case.clock.on_wait = os.sched_yield
+            case.world.clock.on_wait = os.sched_yield
             case.up()
             found += world.violations
         assert any("would be down at once" in one for one in found)
