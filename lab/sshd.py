@@ -121,6 +121,7 @@ class SshServer:
         try:
             return asyncio.run_coroutine_threadsafe(tracked(), self._loop).result()
         except CancelledError as error:
+            work.close()  # where it was ended before it began
             raise ConnectionError("the server has stopped") from error
 
     def known_hosts(self, name: str = "127.0.0.1") -> str:
