@@ -446,7 +446,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=0, help="a seeded sample of so many boundaries (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="one segment: the id of a step, or a fan's name")
-    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--shards", type=int, default=3, help="labs side by side; each waits for its world now and then, so one more than processors")
     parser.add_argument("--shard", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.shard:
