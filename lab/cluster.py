@@ -127,7 +127,7 @@ class LabCluster:
             "without_machines": self.without_machines,
             "store": self.api.snapshot() if self.ca else None,
             "cni": sorted(n for n, k in self.kubelets.items() if k.cni_ready),
-            "controllers": self._memories() if self.controllers else self._remembered,
+            "controllers": [c.memory() for c in self.controllers] or self._remembered,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -411,9 +411,6 @@ class LabCluster:
         if not self.without_machines:
             self.api.plugins.pod_security, self.api.plugins.pod_security_exempt = manifests.pod_security(self._first_document())
             await manifests.install(self.port, self._first_document(), self.spec)
-
-    def _memories(self) -> list[dict[str, Any]]:
-        return [controller.memory() for controller in self.controllers]
 
     async def _serve(self, ca: ClusterCA, hosts: Sequence[str]) -> None:
         """The API answers: the lab's own, or the real one with its controllers, whose start takes no time in the world."""

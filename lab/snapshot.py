@@ -10,7 +10,7 @@ from typing import Any
 from lab.kube.plain import text, value_of
 from lab.world import World
 
-FORMAT = 1
+FORMAT = 2
 FILE = "world.json.gz"
 
 
