@@ -1,8 +1,9 @@
 """The daemon's control port on loopback: calls of simulated programs, and the verbs of `lab stop|status|log|dump|save|...`.
 
 A request is NUL-separated: TOKEN, verb, and for `call` the directory, the count of words, the words, the count of variables, the
-variables, and standard input in base64. The answer is lines with a stream marker (1 and 2 whole lines, 3 and 4 without a line end), at
-last `x` and the exit code. Every other verb answers one JSON document. While a call runs the client may send T or I: a signal.
+variables, and standard input in base64. The answer is frames: `1` or `2` for the stream, eight digits for the length, and so many bytes;
+at last `x` and the exit code in eight digits. Every other verb answers one JSON document. While a call runs the client may send T or I:
+a signal.
 """
 
 from __future__ import annotations
@@ -135,26 +136,21 @@ async def _result(running: asyncio.Future[int], call: Call, output: _Output) -> 
 
 
 class _Output:
-    """Turns the two streams of a program into marked lines."""
+    """Turns the two streams of a program into frames."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
 
     def write(self, stream: int, data: bytes) -> None:
-        """Send what a program has written."""
-        if not data or self._writer.is_closing():
-            return
-        *lines, rest = data.split(b"\n")
-        whole, part = (b"1", b"3") if stream == 1 else (b"2", b"4")
-        message = b"".join(whole + line + b"\n" for line in lines)
-        if rest:
-            message += part + rest + b"\n"
-        self._writer.write(message)
+        """Send what a program has written, without NUL: a shell's variable cannot hold one."""
+        data = data.replace(b"\0", b"")
+        if data and not self._writer.is_closing():
+            self._writer.write(b"%d%08d%b" % (stream, len(data), data))
 
     def end(self, rc: int) -> None:
         """Send the exit code."""
         if not self._writer.is_closing():
-            self._writer.write(b"x%d\n" % rc)
+            self._writer.write(b"x%08d" % rc)
 
 
 async def _text(reader: asyncio.StreamReader) -> str:

@@ -155,7 +155,9 @@ class Daemon:
         folder = self.folder / "bin"
         folder.mkdir(exist_ok=True)
         shim = folder / ".shim"
-        shim.write_bytes(Path(__file__).with_name("shim.sh").read_bytes())
+        text = Path(__file__).with_name("shim.sh").read_text(encoding="utf-8")
+        bash = shutil.which("bash") or "/bin/bash"  # found once, not by `env` at every call
+        shim.write_text(text.replace("#!/usr/bin/env bash", f"#!{bash}", 1), encoding="utf-8")
         shim.chmod(0o755)
         for tool in (*TOOLS, *sorted(self.world.stand_ins)):
             link = folder / tool

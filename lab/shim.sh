@@ -26,13 +26,13 @@ if [[ $input ]]; then body=$(base64 -w0); fi
 } >&3
 trap 'printf T >&3' TERM
 trap 'printf I >&3' INT
-while IFS= read -r -u 3 line || [[ $line ]]; do
-  case $line in
-    1*) printf '%s\n' "${line:1}" ;;
-    2*) printf '%s\n' "${line:1}" >&2 ;;
-    3*) printf '%s' "${line:1}" ;;
-    4*) printf '%s' "${line:1}" >&2 ;;
-    x*) exit "${line:1}" ;;
+# Frames of a known length are read in blocks; of lines bash would read every byte by itself.
+while IFS= read -r -N 9 -u 3 head; do
+  length=$((10#${head:1}))
+  case $head in
+    1*) IFS= read -r -N "$length" -u 3 body && printf '%s' "$body" ;;
+    2*) IFS= read -r -N "$length" -u 3 body && printf '%s' "$body" >&2 ;;
+    x*) exit "$length" ;;
   esac
 done
 echo "$tool: the lab has gone away" >&2

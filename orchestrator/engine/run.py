@@ -142,7 +142,7 @@ class _Run:
                     self.recorder.say("run.heartbeat", data={"active": dict(self.context.active), "running": sorted(running)})
             if self.context.stop.soft() and not said_stop:
                 said_stop = True
-                self.recorder.say("run.stopping", data={"safe_points": {step: f"after: {what}" for step, what in self.context.active.items()}})
+                self.recorder.say("run.stopping", data={"safe_points": {step: f"after: {what}" for step, what in dict(self.context.active).items()}})
         for name in waiting:
             self.ends.blocked[name] = next((need for need in self.graph.phases[name].needs if need in self.selection.steps), "the run's end")
 
