@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -55,9 +56,35 @@ COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
 POD_SUFFIX = re.compile(
     r"^(?P<stem>.+?)-(?:(?P<hash>[0-9a-f]{8,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})-)?(?P<id>[bcdfghjklmnpqrstvwxz2456789]{5})$"
 )
+_DIGESTS: dict[int, tuple[dict[str, Any], dict[str, str]]] = {}  # by the identity of a spec that is shared between dumps
+TEXTS = 50_000  # that a table keeps
 BEGIN = "-----BEGIN "
 PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?-----END [A-Z0-9 ]+-----\n?", re.S)
 HELM_SECRET = re.compile(r"sh\.helm\.release\.v1\.(?P<name>.+)\.v\d+")
+
+
+class _Table:
+    """How texts are shown under some names: two dumps of which the names are the same share what they found."""
+
+    def __init__(self, names: frozenset[tuple[str, str]]) -> None:
+        self._known = dict(names)
+        longest = sorted(self._known, key=len, reverse=True)
+        self._pattern = re.compile("|".join(re.escape(p) for p in longest) or r"(?!)")
+        self._shown: dict[str, str] = {}
+
+    def shown(self, text: str) -> str:
+        """The text with placeholders."""
+        shown = self._shown.get(text)
+        if shown is None:
+            shown = self._pattern.sub(lambda m: self._known[m[0]], text)
+            shown = COMMIT.sub("<commit>", TOOK.sub("in <duration>", TIME.sub("<time>", shown)))
+            if len(self._shown) >= TEXTS:
+                self._shown.clear()
+            self._shown[text] = shown
+        return shown
+
+
+_table = lru_cache(maxsize=16)(_Table)
 
 
 class Names:
@@ -67,8 +94,7 @@ class Names:
         self._known: dict[str, str] = {}
         self._taken: dict[str, int] = {}
         self._parts: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-        self._shown: dict[str, str] = {}
+        self._table: _Table | None = None
 
     def child(self) -> Names:
         """Names of its own on top of these: what two clusters made up may be spelled alike."""
@@ -83,8 +109,7 @@ class Names:
             self._known[value] = f"<{hint}>" if count == 1 else f"<{hint}:{count}>"
         if within and value not in self._parts:
             self._parts.add(value)
-            self._pattern = None
-            self._shown.clear()
+            self._table = None
         return self._known[value]
 
     def known(self, value: str) -> str | None:
@@ -93,15 +118,9 @@ class Names:
 
     def in_text(self, text: str) -> str:
         """Every value that was named `within` replaced, the longest first; times, durations and commits too."""
-        shown = self._shown.get(text)
-        if shown is None:
-            if self._pattern is None:
-                longest = sorted(self._parts, key=len, reverse=True)
-                self._pattern = re.compile("|".join(re.escape(p) for p in longest) or r"(?!)")
-            shown = self._pattern.sub(lambda m: self._known[m[0]], text)
-            shown = COMMIT.sub("<commit>", TOOK.sub("in <duration>", TIME.sub("<time>", shown)))
-            self._shown[text] = shown
-        return shown
+        if self._table is None:
+            self._table = _table(frozenset((part, self._known[part]) for part in self._parts))
+        return self._table.shown(text)
 
 
 async def dump(world: World) -> dict[str, Any]:
@@ -184,7 +203,7 @@ async def _objects(cluster: LabCluster) -> list[dict[str, Any]]:
         api_version = gvr.rpartition("/")[0]
         if (api_version, kind) in LEFT_OUT:
             continue
-        items, _ = await cluster.port.list(gvr)
+        items, _ = await cluster.port.list(gvr, shared=True)
         found += [{**item, "apiVersion": api_version, "kind": kind} for item in items]
     return found
 
@@ -336,8 +355,13 @@ def _subset(subset: dict[str, Any], names: Names) -> dict[str, Any]:
 
 def _digest_of_versions(spec: dict[str, Any]) -> dict[str, Any]:
     """A CRD's spec with its schemas as digests: they are thousands of lines that come from one file."""
-    versions = {v["name"]: hashlib.sha256(canonical(v)).hexdigest() for v in spec["versions"]}
-    return {"group": spec["group"], "names": spec["names"], "scope": spec["scope"], "versions": versions}
+    known = _DIGESTS.get(id(spec))
+    if known is None or known[0] is not spec:
+        versions = {v["name"]: hashlib.sha256(canonical(v)).hexdigest() for v in spec["versions"]}
+        if len(_DIGESTS) >= 512:
+            _DIGESTS.clear()
+        known = _DIGESTS[id(spec)] = (spec, versions)
+    return {"group": spec["group"], "names": spec["names"], "scope": spec["scope"], "versions": known[1]}
 
 
 def _plain(value: Any, names: Names) -> Any:
@@ -374,14 +398,15 @@ def _text(value: str, names: Names) -> str:
     known = names.known(value) or names.known(value.strip())
     if known:
         return known
-    decoded = _decoded(value)
+    decoded = None if len(value) < 16 or len(value) % 4 else _decoded(value)
     if decoded is not None and (PEM.search(decoded) or names.known(decoded.strip())):
         return f"<base64 {_text(decoded, names)}>"
     return names.in_text(PEM.sub(lambda m: names.name(m[0].strip(), "pem") + "\n", value) if BEGIN in value else value)
 
 
+@lru_cache(maxsize=8192)
 def _decoded(value: str) -> str | None:
-    if len(value) < 16 or len(value) % 4 or not re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", value):
+    if not re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", value):
         return None
     try:
         return base64.b64decode(value, validate=True).decode()

@@ -10,7 +10,7 @@ from typing import Any
 from lab.kube.plain import text, value_of
 from lab.world import World
 
-FORMAT = 2
+FORMAT = 3
 FILE = "world.json.gz"
 
 

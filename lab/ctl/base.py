@@ -37,6 +37,7 @@ STUCK_SECONDS = 30.0  # simulated, between two looks of a controller that a faul
 BACKOFF_LIMIT = 60.0  # simulated seconds; client-go's limiter ends at 1000 s, too long for a rehearsal
 RELIST_LIMIT = 15.0  # simulated seconds, also between looks at a kind that is not served yet
 TOMBSTONES = 1024
+DEFINITIONS = "apiextensions.k8s.io/v1/customresourcedefinitions"
 EVENT_MEMORY = 1024  # events that a recorder remembers for counting, as client-go's correlator does with 4096
 
 _KINDS: dict[str, tuple[str, str]] = {}
@@ -110,6 +111,14 @@ def compact(value: Any) -> Any:
     if isinstance(value, list):
         return [compact(one) for one in value]
     return sys.intern(value) if type(value) is str and len(value) < 64 else value
+
+
+def without_schemas(definition: Object) -> Object:
+    """A CustomResourceDefinition without the schemas of its versions: nine tenths of it, and nothing that a controller asks for."""
+    spec = definition["spec"]
+    versions = [{field: value for field, value in one.items() if field != "schema"} for one in spec["versions"]]
+    kept: Object = compact({**definition, "spec": {**spec, "versions": versions}})
+    return kept
 
 
 class Informer:
@@ -214,7 +223,7 @@ class Informer:
             await self._clock.sleep(min(BACKOFF_FIRST * 2.0**failures, RELIST_LIMIT))
 
     async def _relist(self) -> str:
-        objects, version = await self._port.list(self.gvr)
+        objects, version = await self._port.list(self.gvr, shared=self._project is not None)
         found = {key_of(obj): obj for obj in objects}
         for key in [key for key in self.objects if key not in found]:
             self._drop(key, _version(self.objects[key]))
@@ -239,9 +248,12 @@ class Informer:
             known = kind_of(self.gvr)
             if known:
                 obj = {"apiVersion": known[0], "kind": known[1], **obj}
-        obj["metadata"].pop("managedFields", None)  # half of many an object, and nothing that a controller asks for
-        if self._project is not None:
-            obj = self._project(obj)
+        # managedFields are half of many an object, and nothing that a controller asks for
+        if self._project is None:
+            obj["metadata"].pop("managedFields", None)
+        else:
+            meta = {field: value for field, value in obj["metadata"].items() if field != "managedFields"}
+            obj = self._project({**obj, "metadata": meta})
         if old is not None:
             for name in self._indexers:
                 self._leave(name, key, old)
@@ -311,7 +323,7 @@ class Informers:
         self.silent: dict[str, float] = {}  # node -> simulated second since when the kubelet that we play is silent
         self.on_silence: list[Callable[[str], None]] = []
         self._all: dict[str, Informer] = {}
-        self._pool = Pool()
+        self._projections = {"v1/pods": Pool().pod, DEFINITIONS: without_schemas}
 
     def speaks(self, node: str) -> None:
         """A kubelet of ours speaks (again)."""
@@ -330,8 +342,7 @@ class Informers:
     def of(self, gvr: str) -> Informer:
         """The informer of a resource, following from now on."""
         if gvr not in self._all:
-            project = self._pool.pod if gvr == "v1/pods" else None
-            informer = self._all[gvr] = Informer(self.port, self.clock, gvr, project)
+            informer = self._all[gvr] = Informer(self.port, self.clock, gvr, self._projections.get(gvr))
             informer.add_index("owner", by_owner)
             informer.add_index("namespace", by_namespace)
             if gvr == "v1/pods":

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import yaml
@@ -18,6 +19,7 @@ from lab.kube import builtin, discovery, errors, listing, plain, scale, special,
 from lab.kube.admission import Plugins
 from lab.kube.bootstrap import fill_empty
 from lab.kube.custom import Definitions
+from lab.kube.custom import model_of as custom_model
 from lab.kube.errors import ApiError
 from lab.kube.local import LocalPort
 from lab.kube.models import BuiltinModel, Model
@@ -122,6 +124,14 @@ def _flag(req: Req, name: str) -> bool:
     return name in req.query and _one(req, name).lower() not in ("0", "false")
 
 
+@lru_cache(maxsize=2048)
+def _model_of(resource: Resource) -> Model:
+    """A resource's model: the same one for all servers of this process."""
+    if resource.crd is not None:
+        return custom_model(resource)
+    return BuiltinModel(resource, builtin.strategy_of(resource.group, resource.plural))
+
+
 class ApiServer:
     """One cluster's API. `record` is told of each finished request of a client, `faults` may spoil one."""
 
@@ -145,7 +155,6 @@ class ApiServer:
         self.rest.begin["services"] = Allocator(self.addresses).begin
         self.definitions = Definitions(self)
         self._random = random.Random(seed + 1)
-        self._models: dict[int, tuple[Resource, Model]] = {}
         self._watchings: set[listing.Watching] = set()
         self._encoded: dict[tuple[int, int], tuple[Stored, bytes]] = {}
         self._expiring = special.Expiring(self.store, clock.now)
@@ -156,16 +165,7 @@ class ApiServer:
     # ------------------------------------------------------------------------------------------------------------ parts
     def model(self, resource: Resource) -> Model:
         """The model of a served resource."""
-        found = self._models.get(id(resource))
-        if found is None or found[0] is not resource:
-            if resource.crd is not None:
-                model: Model = self.definitions.model(resource)
-            else:
-                model = BuiltinModel(resource, builtin.strategy_of(resource.group, resource.plural))
-            if len(self._models) > 2000:
-                self._models.clear()
-            found = self._models[id(resource)] = (resource, model)
-        return found[1]
+        return _model_of(resource)
 
     def _read(self, gvr: str, namespace: str, name: str) -> Json | None:
         resource = self.registry.by_gvr(gvr)

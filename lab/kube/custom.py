@@ -7,16 +7,16 @@ Source: k8s.io/apiextensions-apiserver/pkg/controller/{status,establish,finalize
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lab.kube.models import CustomModel, Model
-from lab.kube.plain import clone
+from lab.kube.plain import clone, value_of
 from lab.kube.registry import Resource
 from lab.kube.rest import Call, DeleteOptions, Preconditions, stamp
-from lab.kube.schema import crd, smd
-from lab.kube.store import Event, Key
-from lab.kube.strategies import Strategy
+from lab.kube.schema import crd
+from lab.kube.store import Event, Key, Stored
 from lab.kube.wire import User
 
 if TYPE_CHECKING:
@@ -34,18 +34,8 @@ class Definitions:
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
-        self._atoms: dict[str, tuple[Json, Callable[[str], smd.Atom | None]]] = {}
         self._pending: set[str] = set()
         server.store.hooks.append(self._changed)
-
-    def model(self, resource: Resource) -> Model:
-        """The model of a custom resource."""
-        definition = resource.crd or {}
-        name = definition["metadata"]["name"]
-        found = self._atoms.get(name)
-        if found is None or found[0] is not definition:
-            found = self._atoms[name] = (definition, crd.typed(definition))
-        return CustomModel(resource, strategy_of(definition, resource.version), found[1])
 
     def reload(self) -> None:
         """Serve what a restored store holds."""
@@ -53,29 +43,28 @@ class Definitions:
         for name in served:
             self._server.registry.drop_crd(name)
         for stored in self._server.store.collection(KEY).sorted("")[1]:
-            definition = stored.decode()
-            if _condition(definition, "Established") == "True":
-                self._serve(definition)
+            if _condition(stored.view(), "Established") == "True":
+                self._serve(stored)
 
     def _changed(self, key: Key, event: Event) -> None:
         if key != KEY:
             return
-        definition = event.new.decode()
+        definition = event.new.view()
         name = definition["metadata"]["name"]
         if event.kind == "DELETED":
             self._server.registry.drop_crd(name)
             self._server.store.end((definition["spec"]["group"], definition["spec"]["names"]["plural"]))
             return
         if _condition(definition, "Established") == "True":
-            before = event.old.decode() if event.old else {}
+            before = event.old.view() if event.old else {}
             if before.get("spec") != definition["spec"] or _condition(before, "Established") != "True":
-                self._serve(definition)
+                self._serve(event.new)
         if name not in self._pending and self._wants(definition):
             self._pending.add(name)
             self._later(name)
 
     @staticmethod
-    def _wants(definition: Json) -> bool:
+    def _wants(definition: Mapping[str, Any]) -> bool:
         if definition["metadata"].get("deletionTimestamp"):
             return CLEANUP in (definition["metadata"].get("finalizers") or ())
         return _condition(definition, "Established") != "True" or not _names_settled(definition)
@@ -144,10 +133,10 @@ class Definitions:
             return ("ListKindConflict", f'"{wished["listKind"]}" is already in use')
         return None
 
-    def _serve(self, definition: Json) -> None:
-        server = self._server
+    def _serve(self, stored: Stored) -> None:
+        server, definition = self._server, stored.view()
         server.store.begin((definition["spec"]["group"], definition["status"]["acceptedNames"]["plural"]))
-        server.registry.serve_crd(definition["metadata"]["name"], crd.resources(definition))
+        server.registry.serve_crd(definition["metadata"]["name"], _served(stored.raw))
 
     def _finish(self, definition: Json) -> None:
         """Delete the objects, then let the definition go. Source: controller/finalizer crd_finalizer.go."""
@@ -186,14 +175,20 @@ class Definitions:
         server.rest.update(call, model, transform, preconditions=Preconditions())
 
 
-def _condition(definition: Json, sort: str) -> str:
+@lru_cache(maxsize=512)
+def _served(raw: bytes) -> tuple[Resource, ...]:
+    """What a definition serves: the same resources for the same text, so that models last while worlds are put back."""
+    return crd.resources(value_of(raw))
+
+
+def _condition(definition: Mapping[str, Any], sort: str) -> str:
     for found in (definition.get("status") or {}).get("conditions") or ():
         if found["type"] == sort:
             return str(found["status"])
     return ""
 
 
-def _names_settled(definition: Json) -> bool:
+def _names_settled(definition: Mapping[str, Any]) -> bool:
     accepted = (definition.get("status") or {}).get("acceptedNames") or {}
     return {k: v for k, v in accepted.items() if v} == {k: v for k, v in definition["spec"]["names"].items() if v}
 
@@ -203,8 +198,9 @@ def _set(conditions: list[Json], sort: str, status: str, reason: str, message: s
     return [*(one for one in conditions if one["type"] != sort), made]
 
 
-def strategy_of(definition: Json, version: str) -> Strategy:
-    """The strategy of a custom resource."""
+def model_of(resource: Resource) -> Model:
+    """The model of a custom resource."""
     from lab.kube.customrules import custom_strategy
 
-    return custom_strategy(definition, version)
+    definition = resource.crd or {}
+    return CustomModel(resource, custom_strategy(definition, resource.version), crd.typed(definition))

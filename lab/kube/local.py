@@ -51,7 +51,9 @@ class LocalPort:
         stored = self._server.store.get(resource.storage_key, namespace if resource.namespaced else "", name)
         return model.load(stored) if stored else None
 
-    async def list(self, gvr: str, namespace: str = "", labels: str = "", fields: str = "") -> tuple[Objects, str]:
+    async def list(
+        self, gvr: str, namespace: str = "", labels: str = "", fields: str = "", *, shared: bool = False
+    ) -> tuple[Objects, str]:
         """See KubePort."""
         resource, model = self._resource(gvr)
         query = {"labelSelector": [labels], "fieldSelector": [fields]}
@@ -60,7 +62,8 @@ class LocalPort:
             page = listing.page(self._server.store, resource, namespace, options)
         except ApiError as error:
             raise _refused(error) from error
-        return [model.load(stored) for stored in page.items], str(page.metadata["resourceVersion"])
+        read = model.view if shared else model.load
+        return [read(stored) for stored in page.items], str(page.metadata["resourceVersion"])
 
     async def watch(self, gvr: str, namespace: str = "", since: str = "") -> AsyncIterator[tuple[str, Object]]:
         """See KubePort. A server that ends its watches raises KubeError 410."""

@@ -63,6 +63,10 @@ class Model:
         """A stored object in this resource's version."""
         raise AssertionError
 
+    def view(self, stored: Stored) -> Json:
+        """The same, shared and not to be changed below its first level."""
+        return self.load(stored)
+
     def to_storage(self, obj: Json) -> Json:
         """The object in the version that is stored."""
         raise AssertionError
@@ -183,6 +187,9 @@ class BuiltinModel(Model):
         made = conversion.convert(obj | {"apiVersion": self._stored}, self.resource.api_version)
         self.default(made)
         return made
+
+    def view(self, stored: Stored) -> Json:
+        return {**self._identity, **stored.view()} if self._stored is None else self.load(stored)
 
     def to_storage(self, obj: Json) -> Json:
         return obj if self._stored is None else conversion.convert(obj, self._stored)
@@ -342,9 +349,16 @@ class CustomModel(Model):
         obj = self._identity | stored.decode()
         if not self._same:
             structural.prune(obj, self.schema)
-        if not self._as_stored or b"null" in stored.raw:  # else there is nothing to fill in, and nothing to drop
+        if not self._plain(stored):
             structural.default(obj, self.schema)
         return obj
+
+    def view(self, stored: Stored) -> Json:
+        return {**self._identity, **stored.view()} if self._same and self._plain(stored) else self.load(stored)
+
+    def _plain(self, stored: Stored) -> bool:
+        """Whether there is nothing to fill in, and nothing to drop."""
+        return self._as_stored and b"null" not in stored.raw
 
     def to_storage(self, obj: Json) -> Json:
         return obj

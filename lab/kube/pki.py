@@ -118,6 +118,7 @@ class ClusterCA:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
+        context.num_tickets = 1  # as Go's; a ticket holds the client's certificate and is a sixth of a handshake
         load_pair(context, self.issue("kube-apiserver", hosts=hosts))
         context.load_verify_locations(cadata=self.cert_pem)
         context.verify_mode = ssl.CERT_OPTIONAL

@@ -31,8 +31,10 @@ class KubePort(Protocol):
         """The object, or None where it is not."""
         ...
 
-    async def list(self, gvr: str, namespace: str = "", labels: str = "", fields: str = "") -> tuple[Objects, str]:
-        """Objects and the resource version of the list. An empty namespace lists all."""
+    async def list(
+        self, gvr: str, namespace: str = "", labels: str = "", fields: str = "", *, shared: bool = False
+    ) -> tuple[Objects, str]:
+        """Objects and the resource version of the list. An empty namespace lists all. `shared` ones are not to be changed."""
         ...
 
     def watch(self, gvr: str, namespace: str = "", since: str = "") -> AsyncIterator[tuple[str, Object]]:

@@ -87,7 +87,9 @@ class RemotePort:
                 return None
             raise
 
-    async def list(self, gvr: str, namespace: str = "", labels: str = "", fields: str = "") -> tuple[Objects, str]:
+    async def list(
+        self, gvr: str, namespace: str = "", labels: str = "", fields: str = "", *, shared: bool = False
+    ) -> tuple[Objects, str]:
         """See KubePort; read in pages."""
         found: Objects = []
         query = {"limit": "500", "labelSelector": labels, "fieldSelector": fields, "continue": ""}

@@ -11,12 +11,14 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from lab.kube.plain import text, value_of
 
 Key = tuple[str, str]  # group, plural
 RING: Final = 4096
+READ: Final = 4096  # texts of objects that stay read
 
 
 class GoneError(Exception):
@@ -39,10 +41,19 @@ class Stored:
         """A copy of the object, without kind and apiVersion."""
         return value_of(self.raw)  # type: ignore[no-any-return]  # always written from a dict
 
+    def view(self) -> Mapping[str, Any]:
+        """The same, shared and not to be changed. A text that was read is not read again, also in a world that was put back."""
+        return _read(self.raw)
+
     @property
     def place(self) -> str:
         """The order of listings: that of etcd's keys."""
         return f"{self.namespace}/{self.name}"
+
+
+@lru_cache(maxsize=READ)
+def _read(raw: bytes) -> Mapping[str, Any]:
+    return value_of(raw)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +244,9 @@ class Store:
 
     # --------------------------------------------------------------------------------------------------------- snapshot
     def snapshot(self) -> dict[str, Any]:
-        """Everything as JSON values."""
+        """Everything as JSON values; objects as their texts, which nobody needs to read to put them back."""
         objects = [
-            {"group": key[0], "plural": key[1], "fields": dict(stored.fields), "object": stored.decode()}
+            [*key, stored.namespace, stored.name, stored.uid, stored.version, dict(stored.labels), dict(stored.fields), stored.raw.decode()]
             for key, collection in self._collections.items()
             for stored in collection.sorted("")[1]
         ]
@@ -245,19 +256,7 @@ class Store:
         """Replace everything; resource versions are those of the snapshot, and older ones are gone."""
         self._collections.clear()
         self.version = int(snapshot["version"])
-        for entry in snapshot["objects"]:
-            key = (entry["group"], entry["plural"])
-            collection = self._collections.setdefault(key, Collection(self.version))
-            meta = entry["object"]["metadata"]
-            labels = {sys.intern(name): sys.intern(value) for name, value in (meta.get("labels") or {}).items()}
-            version = int(meta["resourceVersion"])
-            stored = Stored(
-                sys.intern(meta.get("namespace", "")),
-                meta["name"],
-                meta.get("uid", ""),
-                version,
-                text(entry["object"]),
-                labels,
-                entry["fields"],
-            )
-            collection.put(stored)
+        for group, plural, namespace, name, uid, version, labels, fields, raw in snapshot["objects"]:
+            collection = self._collections.setdefault((group, plural), Collection(self.version))
+            interned = {sys.intern(key): sys.intern(value) for key, value in labels.items()}
+            collection.put(Stored(sys.intern(namespace), name, uid, version, raw.encode(), interned, fields))

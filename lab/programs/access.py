@@ -193,9 +193,11 @@ class GuardedPort:
     async def get(self, gvr: str, name: str, namespace: str = "") -> Object | None:
         return await self.check(path_of(gvr, name, namespace)).get(gvr, name, namespace)
 
-    async def list(self, gvr: str, namespace: str = "", labels: str = "", fields: str = "") -> tuple[Objects, str]:
+    async def list(
+        self, gvr: str, namespace: str = "", labels: str = "", fields: str = "", *, shared: bool = False
+    ) -> tuple[Objects, str]:
         query = f"?labelSelector={quote(labels, safe='')}" if labels else ""
-        return await self.check(path_of(gvr, "", namespace), query).list(gvr, namespace, labels, fields)
+        return await self.check(path_of(gvr, "", namespace), query).list(gvr, namespace, labels, fields, shared=shared)
 
     async def watch(self, gvr: str, namespace: str = "", since: str = "") -> AsyncIterator[tuple[str, Object]]:
         async for event in self.check(path_of(gvr, "", namespace)).watch(gvr, namespace, since):

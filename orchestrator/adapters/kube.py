@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -69,6 +70,7 @@ class Cluster:
         self._kinds: dict[str, dict[str, _Kind]] = {}
         self._versions: dict[Kube, str] = {}
         self._lock = threading.Lock()
+        self._discovering: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def ask(self, query: Kube) -> Answer:
         """Answer a question; nothing that a person has to act on is raised."""
@@ -200,20 +202,36 @@ class Cluster:
         return f"{root}{scope}/{found.plural}" + (f"/{quote(name)}" if name else "")
 
     def _kind(self, api_version: str, kind: str, within: float) -> _Kind:
-        known = self._kinds.get(api_version, {})
-        if kind not in known:
-            root = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
-            status, text, _ = self._request("GET", root, {}, None, JSON, within)
-            body = _json(text)
-            if status in (401, 403):
-                raise KubeRefused(f"HTTP {status}: {body.get('message', '') if isinstance(body, dict) else text}")
-            rows = body.get("resources", []) if status == 200 and isinstance(body, dict) else []
-            known = {row["kind"]: _Kind(row["name"], row["namespaced"]) for row in rows if "/" not in row["name"]}
-            self._kinds[api_version] = known
-        if kind not in known:
+        found = self._kinds.get(api_version, {})
+        if kind not in found:
+            found = self._discovered(api_version, kind, within)
+        if kind not in found:
             message = f'no matches for kind "{kind}" in version "{api_version}"'
             raise Unserved(message, answer=Answer(status=404, body={"message": message, "reason": "NotFound"}, extra={"unserved": True}))
-        return known[kind]
+        return found[kind]
+
+    def _discovered(self, api_version: str, kind: str, within: float) -> dict[str, _Kind]:
+        """Many threads begin with the same group: one asks, the others wait for its answer. Where it got none, each asks by itself."""
+        asking = self._discovering[api_version]
+        if asking.acquire(blocking=False):
+            try:
+                return self._discover(api_version, within)
+            finally:
+                asking.release()
+        with asking:
+            known = self._kinds.get(api_version, {})
+        return known if kind in known else self._discover(api_version, within)
+
+    def _discover(self, api_version: str, within: float) -> dict[str, _Kind]:
+        root = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+        status, text, _ = self._request("GET", root, {}, None, JSON, within)
+        body = _json(text)
+        if status in (401, 403):
+            raise KubeRefused(f"HTTP {status}: {body.get('message', '') if isinstance(body, dict) else text}")
+        rows = body.get("resources", []) if status == 200 and isinstance(body, dict) else []
+        found = {row["kind"]: _Kind(row["name"], row["namespaced"]) for row in rows if "/" not in row["name"]}
+        self._kinds[api_version] = found
+        return found
 
     def _request(self, method: str, path: str, params: Mapping[str, str], body: Any, content: str, within: float) -> tuple[int, str, Mapping[str, str]]:
         headers = {"Accept": JSON if content != "*/*" else "*/*", "User-Agent": AGENT} | ({"Content-Type": content} if body is not None else {})
