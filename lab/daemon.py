@@ -50,6 +50,7 @@ class Daemon:
         self.control: Control
         self.original: Site
         self._end = asyncio.Event()
+        self._leads_to: list[tuple[str, str]] | None = None  # URLs and CAs that the kubeconfig was written for
 
     async def run(self, ready: Callable[[str], None]) -> None:
         """Build, start, say `ready` (with an empty text, or an error), serve until told to stop."""
@@ -169,13 +170,12 @@ class Daemon:
 
     def _kubeconfig(self) -> None:
         """Contexts called like the clusters, for people and judges: every cluster whose API has a CA by now."""
-        contexts = [
-            cluster.ca.client_context(
-                "lab-admin", ("system:masters",), context_name=name, server=cluster.url, cluster=name
-            )
-            for name, cluster in self.world.clusters.items()
-            if cluster.ca is not None
-        ]
+        up = [(name, cluster.url, cluster.ca) for name, cluster in self.world.clusters.items() if cluster.ca is not None]
+        leads_to = [(url, ca.cert_pem) for _, url, ca in up]
+        if leads_to == self._leads_to:
+            return
+        self._leads_to = leads_to
+        contexts = [ca.client_context("lab-admin", ("system:masters",), context_name=name, server=url, cluster=name) for name, url, ca in up]
         text = kubeconfig(contexts) if contexts else _EMPTY_KUBECONFIG
         _private(self.folder / "kubeconfig", text)
 

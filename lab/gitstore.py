@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +154,10 @@ class GitStore:
 
     def read(self, sha: str) -> tuple[str, bytes]:
         """An object's type and content. Raises KeyError where there is none."""
-        file = self._file(sha)
-        if not file.is_file():
-            raise KeyError(sha)
-        head, _, data = zlib.decompress(file.read_bytes()).partition(b"\0")
-        return head.split(b" ")[0].decode(), data
+        try:
+            return _object(self._file(sha))
+        except (FileNotFoundError, IsADirectoryError):
+            raise KeyError(sha) from None
 
     def write(self, kind: str, data: bytes) -> str:
         """Store an object; its id."""
@@ -234,3 +234,10 @@ class GitStore:
         ordered = sorted(here.items(), key=lambda item: item[0] + ("/" if item[1][0] == TREE else ""))
         body = b"".join(f"{mode} {name}".encode(errors="surrogateescape") + b"\0" + bytes.fromhex(sha) for name, (mode, sha) in ordered)
         return self.write("tree", body)
+
+
+@lru_cache(maxsize=1024)
+def _object(file: Path) -> tuple[str, bytes]:
+    """An object's type and content; what lies under a hash never changes."""
+    head, _, data = zlib.decompress(file.read_bytes()).partition(b"\0")
+    return head.split(b" ")[0].decode(), data

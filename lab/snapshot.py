@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,5 +67,13 @@ def write(folder: Path, state: dict[str, Any]) -> None:
 
 def read(folder: Path) -> dict[str, Any]:
     """A snapshot from its folder. Raises OSError, ValueError."""
-    state: dict[str, Any] = value_of(gzip.decompress((folder / FILE).read_bytes()))
+    file = folder / FILE
+    facts = file.stat()
+    state: dict[str, Any] = value_of(_unpacked(file, facts.st_mtime_ns, facts.st_size))
     return state
+
+
+@lru_cache(maxsize=1)
+def _unpacked(file: Path, _changed: int, _size: int) -> bytes:
+    """The text of a snapshot; who puts one world back again and again has it at hand."""
+    return gzip.decompress(file.read_bytes())

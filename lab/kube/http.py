@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -177,10 +178,13 @@ def peer_of(writer: asyncio.StreamWriter) -> dict[str, Any] | None:
     return (secured.getpeercert() or None) if secured else None
 
 
+_seconds = lru_cache(maxsize=256)(ssl.cert_time_to_seconds)
+
+
 def certificate_user(peer: dict[str, Any]) -> User | None:
     """CN is the name, each O a group; None where it is expired or not yet valid. Source: k8s x509 CommonNameUserConversion."""
     now = time.time()
-    if not ssl.cert_time_to_seconds(peer["notBefore"]) <= now <= ssl.cert_time_to_seconds(peer["notAfter"]):
+    if not _seconds(peer["notBefore"]) <= now <= _seconds(peer["notAfter"]):
         return None
     subject = [pair for part in peer["subject"] for pair in part]
     names = [value for key, value in subject if key == "commonName"]
