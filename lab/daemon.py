@@ -31,6 +31,7 @@ from lab.world import World
 GROUND_SPEED = 20.0  # real controllers do not know the lab's clock
 GROUND_SCALE = 1.0  # so that a busy machine's real control plane is waited for
 DEFAULT_SPEED = 300.0  # simulated seconds a second: a faster world would mostly wait for the product
+WORLDS = 40  # put back between two looks for what is left of earlier ones
 LOG = logging.getLogger("lab")
 
 
@@ -50,6 +51,7 @@ class Daemon:
         self.control: Control
         self.original: Site
         self._end = asyncio.Event()
+        self._restored = 0  # worlds that were put back in this process
         self._leads_to: list[tuple[str, str]] | None = None  # URLs and CAs that the kubeconfig was written for
 
     async def run(self, ready: Callable[[str], None]) -> None:
@@ -242,6 +244,9 @@ class Daemon:
         self.control.world = self.world
         await self.world.start()
         self._kubeconfig()
+        self._restored += 1
+        if self._restored % WORLDS == 0:
+            gc.collect()  # worlds are full of cycles, and the collector hardly ever looks at what is old
         return True
 
     async def _faults(self, words: list[str]) -> Any:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ POD_SUFFIX = re.compile(
 )
 _DIGESTS: dict[int, tuple[dict[str, Any], dict[str, str]]] = {}  # by the identity of a spec that is shared between dumps
 TEXTS = 50_000  # that a table keeps
+OBJECTS = 4096  # that stay shown
 BEGIN = "-----BEGIN "
 PEM = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?-----END [A-Z0-9 ]+-----\n?", re.S)
 HELM_SECRET = re.compile(r"sh\.helm\.release\.v1\.(?P<name>.+)\.v\d+")
@@ -87,6 +89,19 @@ class _Table:
 _table = lru_cache(maxsize=16)(_Table)
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """An object as a dump showed it, and every placeholder that was asked for on the way."""
+
+    meta: dict[str, Any]
+    table: _Table
+    asked: dict[str, str | None]
+    plain: Any
+
+
+_SHOWN: dict[int, _Shown] = {}  # by the identity of metadata that are shared between dumps
+
+
 class Names:
     """Placeholders: the first hint for a value is its name for good."""
 
@@ -95,6 +110,7 @@ class Names:
         self._taken: dict[str, int] = {}
         self._parts: set[str] = set()
         self._table: _Table | None = None
+        self._asked: dict[str, str | None] = {}
 
     def child(self) -> Names:
         """Names of its own on top of these: what two clusters made up may be spelled alike."""
@@ -107,6 +123,7 @@ class Names:
         if value not in self._known:
             count = self._taken[hint] = self._taken.get(hint, 0) + 1
             self._known[value] = f"<{hint}>" if count == 1 else f"<{hint}:{count}>"
+        self._asked[value] = self._known[value]
         if within and value not in self._parts:
             self._parts.add(value)
             self._table = None
@@ -114,13 +131,32 @@ class Names:
 
     def known(self, value: str) -> str | None:
         """The placeholder, where the value has one."""
-        return self._known.get(value)
+        found = self._asked[value] = self._known.get(value)
+        return found
 
     def in_text(self, text: str) -> str:
         """Every value that was named `within` replaced, the longest first; times, durations and commits too."""
+        return self.table().shown(text)
+
+    def table(self) -> _Table:
+        """How texts are shown under the names of now."""
         if self._table is None:
             self._table = _table(frozenset((part, self._known[part]) for part in self._parts))
-        return self._table.shown(text)
+        return self._table
+
+    def object(self, obj: dict[str, Any]) -> Any:
+        """`_object` of a shared object; what an earlier dump has shown is shown again where it would be the same."""
+        meta = obj["metadata"]
+        held = _SHOWN.get(id(meta))
+        if held is not None and held.meta is meta and held.table is self.table() and all(self._known.get(v) == p for v, p in held.asked.items()):
+            return held.plain
+        count, self._asked = len(self._known), {}
+        plain = _object(obj, self)
+        if len(self._known) == count and "resourceVersion" in meta:  # who gives names must give them in every dump
+            if len(_SHOWN) >= OBJECTS:
+                _SHOWN.clear()
+            _SHOWN[id(meta)] = _Shown(meta, self.table(), self._asked, plain)
+        return plain
 
 
 async def dump(world: World) -> dict[str, Any]:
@@ -144,7 +180,7 @@ async def dump(world: World) -> dict[str, Any]:
 async def _cluster(name: str, cluster: LabCluster, names: Names) -> dict[str, Any]:
     objects = await _objects(cluster)
     _name_made(objects, names)
-    return {**cluster.dump(), "objects": {key: _object(obj, names) for key, obj in _keyed(objects, names)}}
+    return {**cluster.dump(), "objects": {key: names.object(obj) for key, obj in _keyed(objects, names)}}
 
 
 def lines(document: dict[str, Any]) -> list[str]:
@@ -283,19 +319,22 @@ def _keyed(objects: list[dict[str, Any]], names: Names) -> Iterator[tuple[str, d
 def _release(secret: dict[str, Any]) -> Any:
     """Chart, version, status and values of a Helm release. Source: helm.sh/release.v1: base64 of base64 of gzip of JSON."""
     try:
-        inner = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        release = json.loads(gzip.decompress(inner))
-        meta = release["chart"]["metadata"]
-        return {
-            "chart": f"{meta['name']}-{meta['version']}",
-            "status": release["info"]["status"],
-            "values": release.get("config") or {},
-            "manifest": hashlib.sha256(release.get("manifest", "").encode()).hexdigest()
-            if release.get("manifest")
-            else "",
-        }
+        return _unpacked(secret["data"]["release"])
     except (KeyError, ValueError, OSError, binascii.Error):
         return "unreadable"
+
+
+@lru_cache(maxsize=64)
+def _unpacked(packed: str) -> dict[str, Any]:
+    inner = base64.b64decode(base64.b64decode(packed))
+    release = json.loads(gzip.decompress(inner))
+    meta, manifest = release["chart"]["metadata"], release.get("manifest", "")
+    return {
+        "chart": f"{meta['name']}-{meta['version']}",
+        "status": release["info"]["status"],
+        "values": release.get("config") or {},
+        "manifest": hashlib.sha256(manifest.encode()).hexdigest() if manifest else "",
+    }
 
 
 def _object(obj: dict[str, Any], names: Names) -> Any:

@@ -60,7 +60,7 @@ TO_THE_END = 50  # boundaries after which the run goes on to the end of everythi
 SOME_TO_THE_END = 19  # of a part of them: one in so many
 TRIES = 3  # to reach a boundary again: what the world does by itself may be sooner done than the step is asked. The last ones begin with the phase
 MISSED = 0.03  # share of boundaries that may not be reached again; they are listed
-TIMING = {"poll": 0.25, "etcd_bootstrap": "2m"}  # seldomer asked; an etcd bootstrap that was cut short is awaited for 12 s here, not for a minute
+TIMING = {"poll": 0.25, "etcd": "2m"}  # seldomer asked; an etcd bootstrap that was cut short is awaited for 12 s here, not for a minute
 LONGEST = 300.0  # seconds of one life of the command
 
 Key = tuple[str, str, str, int]
