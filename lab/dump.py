@@ -57,7 +57,6 @@ COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
 POD_SUFFIX = re.compile(
     r"^(?P<stem>.+?)-(?:(?P<hash>[0-9a-f]{8,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})-)?(?P<id>[bcdfghjklmnpqrstvwxz2456789]{5})$"
 )
-_DIGESTS: dict[int, tuple[dict[str, Any], dict[str, str]]] = {}  # by the identity of a spec that is shared between dumps
 TEXTS = 50_000  # that a table keeps
 OBJECTS = 4096  # that stay shown
 BEGIN = "-----BEGIN "
@@ -394,13 +393,8 @@ def _subset(subset: dict[str, Any], names: Names) -> dict[str, Any]:
 
 def _digest_of_versions(spec: dict[str, Any]) -> dict[str, Any]:
     """A CRD's spec with its schemas as digests: they are thousands of lines that come from one file."""
-    known = _DIGESTS.get(id(spec))
-    if known is None or known[0] is not spec:
-        versions = {v["name"]: hashlib.sha256(canonical(v)).hexdigest() for v in spec["versions"]}
-        if len(_DIGESTS) >= 512:
-            _DIGESTS.clear()
-        known = _DIGESTS[id(spec)] = (spec, versions)
-    return {"group": spec["group"], "names": spec["names"], "scope": spec["scope"], "versions": known[1]}
+    versions = {v["name"]: hashlib.sha256(canonical(v)).hexdigest() for v in spec["versions"]}
+    return {"group": spec["group"], "names": spec["names"], "scope": spec["scope"], "versions": versions}
 
 
 def _plain(value: Any, names: Names) -> Any:

@@ -19,7 +19,6 @@ from lab.cilium.common import (
     AGENT,
     CILIUM_NODES,
     CONFIGMAPS,
-    CRDS,
     NODES,
     PODS,
     SECRETS,
@@ -35,7 +34,7 @@ from lab.clock import Clock
 from lab.ctl.base import Controller, Informers, Keys
 from lab.ctl.behaviour import Exit
 from lab.ctl.kubelet import Kubelet, Kubelets
-from lab.kube.port import KubeError, KubePort
+from lab.kube.port import CRDS, KubeError, KubePort
 from lab.kube.streams import ExecResult
 
 CAPS_REFUSED = (

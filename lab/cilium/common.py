@@ -12,14 +12,13 @@ from typing import Any, ClassVar
 from lab.clock import Clock
 from lab.ctl.base import Controller, Informers, Keys
 from lab.faults import Effect
-from lab.kube.port import KubePort
+from lab.kube.port import CRDS, KubePort
 
 Object = dict[str, Any]
 
 NAMESPACE = "kube-system"
 PODS, NODES, SERVICES, SECRETS = "v1/pods", "v1/nodes", "v1/services", "v1/secrets"
 CONFIGMAPS, NAMESPACES = "v1/configmaps", "v1/namespaces"
-CRDS = "apiextensions.k8s.io/v1/customresourcedefinitions"
 V2 = "cilium.io/v2"
 POOLS = f"{V2}/ciliumloadbalancerippools"
 CILIUM_NODES = f"{V2}/ciliumnodes"

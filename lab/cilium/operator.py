@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from lab.cilium.common import (
     CLUSTER_CONFIGS,
     CONFIGMAPS,
-    CRDS,
     NAMESPACE,
     NODE_CONFIGS,
     NODES,
@@ -35,7 +34,7 @@ from lab.cilium.common import (
     stamp,
 )
 from lab.ctl.base import Controller, Keys
-from lab.kube.port import KubeError
+from lab.kube.port import CRDS, KubeError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 SATISFIED = "cilium.io/IPAMRequestSatisfied"

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from lab.clock import Clock
 from lab.faults import Effect
-from lab.kube.port import KubeError, KubePort
+from lab.kube.port import CRDS, KubeError, KubePort
 from lab.kube.registry import builtin_resources
 
 Object = dict[str, Any]
@@ -37,7 +37,6 @@ STUCK_SECONDS = 30.0  # simulated, between two looks of a controller that a faul
 BACKOFF_LIMIT = 60.0  # simulated seconds; client-go's limiter ends at 1000 s, too long for a rehearsal
 RELIST_LIMIT = 15.0  # simulated seconds, also between looks at a kind that is not served yet
 TOMBSTONES = 1024
-DEFINITIONS = "apiextensions.k8s.io/v1/customresourcedefinitions"
 EVENT_MEMORY = 1024  # events that a recorder remembers for counting, as client-go's correlator does with 4096
 
 _KINDS: dict[str, tuple[str, str]] = {}
@@ -323,7 +322,7 @@ class Informers:
         self.silent: dict[str, float] = {}  # node -> simulated second since when the kubelet that we play is silent
         self.on_silence: list[Callable[[str], None]] = []
         self._all: dict[str, Informer] = {}
-        self._projections = {"v1/pods": Pool().pod, DEFINITIONS: without_schemas}
+        self._projections = {"v1/pods": Pool().pod, CRDS: without_schemas}
 
     def speaks(self, node: str) -> None:
         """A kubelet of ours speaks (again)."""

@@ -13,10 +13,9 @@ from typing import ClassVar
 from lab.clock import Clock
 from lab.ctl.base import Controller, Handler, Informer, Informers, Keys, compact, key_of, split_key
 from lab.ctl.objects import Object, ReadOnly, condition_status, deleting, pod_finished, seconds_since
-from lab.kube.port import KubeError, KubePort
+from lab.kube.port import CRDS, KubeError, KubePort
 from lab.kube.registry import builtin_resources
 
-CRDS = "apiextensions.k8s.io/v1/customresourcedefinitions"
 EVENTS, PODS, NODES = "v1/events", "v1/pods", "v1/nodes"
 SKIPPED = frozenset((EVENTS, "events.k8s.io/v1/events", "v1/componentstatuses"))
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"

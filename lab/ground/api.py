@@ -12,11 +12,10 @@ from lab.clock import Clock
 from lab.ctl.base import Informers
 from lab.ground.plane import Plane
 from lab.kube.api import ApiServer
-from lab.kube.port import KubePort
+from lab.kube.port import CRDS, KubePort
 from lab.kube.schema import crd
 from lab.kube.wire import User
 
-DEFINITIONS = "apiextensions.k8s.io/v1/customresourcedefinitions"
 Object = dict[str, Any]
 
 
@@ -38,7 +37,7 @@ class GroundApi(ApiServer):
 
     def follow(self, informers: Informers) -> None:
         """Know the custom kinds from now on."""
-        informer = informers.of(DEFINITIONS)
+        informer = informers.of(CRDS)
         informer.remove_handler(self._defined)
         informer.add_handler(self._defined)
 

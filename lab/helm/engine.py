@@ -30,7 +30,7 @@ from lab.helm.objects import (
 )
 from lab.helm.release import Release, Storage
 from lab.helm.values import merge
-from lab.kube.port import KubeError, KubePort
+from lab.kube.port import CRDS, KubeError, KubePort
 
 POLL = 2.0  # seconds between two looks at what is waited for; helm v3.19 pkg/kube/wait.go
 HISTORY = 10
@@ -347,12 +347,12 @@ class Helm:
     async def _install_crds(self, chart: Chart) -> None:
         names = []
         for crd in chart.crds:
-            if await self.port.get(_CRDS, name_of(crd)) is None:
-                await self.port.create(_CRDS, crd)
+            if await self.port.get(CRDS, name_of(crd)) is None:
+                await self.port.create(CRDS, crd)
                 names.append(name_of(crd))
 
         async def established() -> bool:
-            live = [await self.port.get(_CRDS, n) for n in names]
+            live = [await self.port.get(CRDS, n) for n in names]
             return all(o is not None and helm_ready(o) for o in live)
 
         await Deadline(self.clock, 60).until(established, "timed out waiting for the condition")
@@ -474,7 +474,6 @@ class Helm:
                 await self.storage.delete(release)
 
 
-_CRDS = "apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 def objects_of(manifest: str) -> list[Object]:

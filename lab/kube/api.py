@@ -18,8 +18,7 @@ import yaml
 from lab.kube import builtin, discovery, errors, listing, plain, scale, special, streams, writes
 from lab.kube.admission import Plugins
 from lab.kube.bootstrap import fill_empty
-from lab.kube.custom import Definitions
-from lab.kube.custom import model_of as custom_model
+from lab.kube.custom import Definitions, custom_model
 from lab.kube.errors import ApiError
 from lab.kube.local import LocalPort
 from lab.kube.models import BuiltinModel, Model

@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lab.kube.models import CustomModel, Model
-from lab.kube.plain import clone, value_of
+from lab.kube.plain import clone
 from lab.kube.registry import Resource
 from lab.kube.rest import Call, DeleteOptions, Preconditions, stamp
 from lab.kube.schema import crd
-from lab.kube.store import Event, Key, Stored
+from lab.kube.store import Event, Key, Stored, read
 from lab.kube.wire import User
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Definitions:
 @lru_cache(maxsize=512)
 def _served(raw: bytes) -> tuple[Resource, ...]:
     """What a definition serves: the same resources for the same text, so that models last while worlds are put back."""
-    return crd.resources(value_of(raw))
+    return crd.resources(read(raw))
 
 
 def _condition(definition: Mapping[str, Any], sort: str) -> str:
@@ -198,7 +198,7 @@ def _set(conditions: list[Json], sort: str, status: str, reason: str, message: s
     return [*(one for one in conditions if one["type"] != sort), made]
 
 
-def model_of(resource: Resource) -> Model:
+def custom_model(resource: Resource) -> Model:
     """The model of a custom resource."""
     from lab.kube.customrules import custom_strategy
 

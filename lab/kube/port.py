@@ -11,6 +11,7 @@ from typing import Any, Protocol
 Object = dict[str, Any]
 Objects = list[Object]  # named here: inside the port `list` is the verb
 Patch = Object | list[Any]
+CRDS = "apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 class KubeError(Exception):

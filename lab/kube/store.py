@@ -43,7 +43,7 @@ class Stored:
 
     def view(self) -> Mapping[str, Any]:
         """The same, shared and not to be changed. A text that was read is not read again, also in a world that was put back."""
-        return _read(self.raw)
+        return read(self.raw)
 
     @property
     def place(self) -> str:
@@ -52,7 +52,8 @@ class Stored:
 
 
 @lru_cache(maxsize=READ)
-def _read(raw: bytes) -> Mapping[str, Any]:
+def read(raw: bytes) -> dict[str, Any]:
+    """What an object's text says, shared and not to be changed."""
     return value_of(raw)  # type: ignore[no-any-return]
 
 

@@ -41,10 +41,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 
 import inventory
 import phases
+from lab import sitecopy
 from lab.control import ask
 from orchestrator.adapters.disk import Disk
 from orchestrator.adapters.journal import Journal, records_of
@@ -60,7 +60,7 @@ TO_THE_END = 50  # boundaries after which the run goes on to the end of everythi
 SOME_TO_THE_END = 19  # of a part of them: one in so many
 TRIES = 3  # to reach a boundary again: what the world does by itself may be sooner done than the step is asked. The last ones begin with the phase
 MISSED = 0.03  # share of boundaries that may not be reached again; they are listed
-TIMING = {"poll": 0.25, "etcd": "2m"}  # seldomer asked; an etcd bootstrap that was cut short is awaited for 12 s here, not for a minute
+TIMING = {"timing.poll": 0.25, "timing.etcd": "2m"}  # seldomer asked; an etcd bootstrap that was cut short is awaited for 12 s here, not for a minute
 LONGEST = 300.0  # seconds of one life of the command
 
 Key = tuple[str, str, str, int]
@@ -361,9 +361,7 @@ class Harness:
 
 def _hurry(file: Path) -> None:
     """Timing in the lab's copy of the site, where a thousand lives wait: as an operator may set it."""
-    site = yaml.safe_load(file.read_text())
-    site["timing"] = site.get("timing", {}) | TIMING
-    file.write_text(yaml.safe_dump(site, sort_keys=False, allow_unicode=True))
+    file.write_text(sitecopy.text(inventory.load(file), TIMING))
 
 
 def standing(view: View) -> dict[str, Any]:

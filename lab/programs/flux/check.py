@@ -8,7 +8,7 @@ from lab.flux.manifests import CONTROLLERS, EXTRA, Options, components, componen
 from lab.helm import goyaml
 from lab.helm.functions import semver_matches
 from lab.helm.objects import Kind, name_of, namespace_of
-from lab.kube.port import KubeError
+from lab.kube.port import CRDS, KubeError
 from lab.kube.registry import VERSION_INFO
 from lab.programs.access import UNAUTHORIZED, ConfigError, Unreachable, resolve
 from lab.programs.call import Call
@@ -16,7 +16,6 @@ from lab.programs.flux.base import BY_KIND, REFUSED, VERSION, Client, Fail, Obje
 
 CONSTRAINT = ">=1.32.0-0"
 PART_OF = "app.kubernetes.io/part-of=flux"
-CRDS = "apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENTS = "apps/v1/deployments"
 
 
