@@ -366,8 +366,10 @@ class LabCluster:
 
     def _fresh_store(self, snapshot: dict[str, Any] | None) -> None:
         """A new, empty store (a new etcd has none of the old one's keys), or the one of a snapshot."""
-        empty = self._new_api().snapshot() if snapshot is None else snapshot
-        self.api.restore(empty)
+        if snapshot is None:
+            self.api.empty()
+        else:
+            self.api.restore(snapshot)
         for kubelet in self.kubelets.values():
             self.kubelet_host.discard(kubelet)
         self.kubelets.clear()

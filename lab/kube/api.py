@@ -187,6 +187,11 @@ class ApiServer:
         self.addresses.reload()
         self.definitions.reload()
 
+    def empty(self) -> None:
+        """The store as a server finds it in an etcd that is new; what was drawn for an earlier one is not drawn again."""
+        self.restore(Store().snapshot())
+        fill_empty(self)
+
     def end_watches(self) -> None:
         """End every open watch, as a restart does."""
         for watching in tuple(self._watchings):

@@ -195,3 +195,21 @@ def test_custom_resources_are_defaulted_pruned_and_judged(rule: str, found: list
             assert (code, thing["spec"]) == (201, {"size": 2})
 
     asyncio.run(test())
+
+
+def test_a_new_etcd_gives_no_uid_again() -> None:
+    """Also where the server was made to take over a saved store and never filled one before."""
+
+    def uids(server: ApiServer) -> set[str]:
+        return {row[4] for row in server.snapshot()["objects"]}
+
+    server = ApiServer("lab", clock=Clock(), blank=True)
+    assert uids(server) == set()
+    server.empty()
+    first = uids(server)
+    assert len(first) == len(server.snapshot()["objects"]) > 10
+    asyncio.run(server.local("system:admin").create("/v1/configmaps", {"metadata": {"name": "one", "namespace": "default"}}))
+    assert len(uids(server)) == len(first) + 1
+    server.empty()
+    assert len(uids(server)) == len(first)
+    assert not uids(server) & first
