@@ -19,7 +19,7 @@ from orchestrator.engine.recorder import Recorder
 from orchestrator.engine.render import digest, facts_wanted, label, render, step_digest, within_plan
 from orchestrator.engine.status import ActionView, StepView, View
 from orchestrator.engine.terms import Card, Count, Ports, Stop, Subject, UpOptions
-from orchestrator.model.action import Action, Approval, Await, Command
+from orchestrator.model.action import Action, Approval, Await, Command, DeleteSelected
 from orchestrator.model.check import Check
 from orchestrator.model.data import dataclass
 from orchestrator.model.errors import (
@@ -302,7 +302,7 @@ class _Attempt:
         wanted, name = facts_wanted(action), digest(bare)
         rendered = render(action, ask_facts(wanted, self.context.ports.reader)) if wanted else bare
         earlier = self.left.get(index)
-        if earlier is not None and earlier.ok and earlier.digest == name:
+        if earlier is not None and earlier.ok and earlier.digest == name and not self._clears_the_way(index):
             return False
         once = isinstance(action, Command) and action.once
         self._refuse_spent(once, name)
@@ -321,6 +321,12 @@ class _Attempt:
             if self.context.soft():
                 raise self.interrupted(f"before another try of {label(action)}")
         return False
+
+    def _clears_the_way(self, index: int) -> bool:
+        """Whether a deletion that was made is to be made again: the action behind it did not end well, and what cut that short may have left
+        again what was deleted (a killed helm its pending release)."""
+        behind = next((i for i, one in enumerate(self.step.actions) if i > index and not isinstance(one, Await | Approval)), None)
+        return isinstance(self.step.actions[index], DeleteSelected) and not (behind in self.left and self.left[behind].ok)
 
     def _refuse_spent(self, once: bool, name: str) -> None:
         """A once-only action that ended well is not done again, whatever its goal says now: a person must look."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.engine.api import Choice, Ports, Report, Stop, Subject, UpOptions, up
-from orchestrator.model.action import Action, Approval, Command
+from orchestrator.model.action import Action, Approval, Command, DeleteSelected
 from orchestrator.model.check import Check
 from orchestrator.model.errors import LockHeld
 from orchestrator.model.phase import Fan, Phase, Step
@@ -70,6 +70,7 @@ class World:
     permanent: set[str] = field(default_factory=set)
     foreign: set[str] = field(default_factory=set)
     script: dict[str, list[str]] = field(default_factory=dict)
+    refused_by: dict[str, str] = field(default_factory=dict)  # a command -> the fact for which it refuses to run
     calls: Counter[str] = field(default_factory=Counter)
     effects: Counter[str] = field(default_factory=Counter)
     order: list[str] = field(default_factory=list)
@@ -201,6 +202,11 @@ class Writer:
         self.world, self.process = world, process
 
     def do(self, action: Action, place: Place, stopped: Callable[[], bool], spawned: Callable[[int], None]) -> Outcome:
+        if isinstance(action, DeleteSelected):
+            self.process.boundary()
+            self.world.facts[action.labels] = False
+            self.process.boundary()
+            return Outcome(True, 0)
         assert isinstance(action, Command)
         name = action.argv[2]
         with self._working(name, place.step):
@@ -210,7 +216,7 @@ class Writer:
                 self.world.calls[name] += 1
                 self.world.order.append(" ".join(action.argv[1:]))
                 how = self.world.script.get(name, [])
-                way = how.pop(0) if how else "ok"
+                way = "permanent" if self.world.facts.get(self.world.refused_by.get(name, "")) else how.pop(0) if how else "ok"
                 if way in ("ok", "fail-done"):
                     self.world.facts[name] = action.argv[1] != "undo"
                     self.world.effects[name] += 1
