@@ -349,6 +349,8 @@ def _object(obj: dict[str, Any], names: Names) -> Any:
         obj = {**obj, "data": {**obj["data"], "digest": f"<mark:{obj['data']['step']}>"}}
     elif kind == "Secret":
         obj = {**obj, "data": {k: _secret(obj, k, v, names) for k, v in (obj.get("data") or {}).items()}}
+    elif kind == "Service" and not any("f:nodePort" in str(m.get("fieldsV1")) for m in obj["metadata"].get("managedFields") or ()):
+        obj = {**obj, "spec": {**obj["spec"], "ports": [_chosen_port(p) for p in obj["spec"].get("ports") or ()]}}
     elif kind == "EndpointSlice":
         obj = {**obj, "endpoints": sorted((_endpoint(e, names) for e in obj.get("endpoints") or ()), key=str)}
     elif kind == "Endpoints":
@@ -366,6 +368,11 @@ def _secret(obj: dict[str, Any], key: str, value: str, names: Names) -> str:
     """What is secret is random: equal values have the same placeholder, also in other clusters. Certificates show whose they are."""
     shown = _text(value, names)
     return shown if shown.startswith("<") else names.name(value, f"secret:{obj['metadata']['name']}/{key}")
+
+
+def _chosen_port(port: dict[str, Any]) -> dict[str, Any]:
+    """A port of a Service for which nobody asked for a node port: which one it got is chance."""
+    return {**port, "nodePort": "<node-port>"} if "nodePort" in port else port
 
 
 def _anywhere(pod: dict[str, Any]) -> dict[str, Any]:

@@ -45,3 +45,13 @@ def test_a_text_is_shown_with_the_names_of_its_own_dump(text: str) -> None:
     assert one.in_text(text) == text.replace("uid-1", "<uid>")
     assert other.in_text(text) == text.replace("10.244.0.7", "<pod-ip>")
     assert one.in_text(text) == text.replace("uid-1", "<uid>")
+
+
+def test_a_node_port_is_shown_where_somebody_asked_for_it() -> None:
+    def shown(fields: object) -> object:
+        meta = {"name": "web", "namespace": "here", "managedFields": [{"manager": "m", "fieldsV1": fields}]}
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": [{"port": 80, "nodePort": 31543}, {"port": 81}]}}
+        return dump._object(service, dump.Names())["spec"]["ports"]
+
+    assert shown({"f:spec": {"f:ports": {'k:{"port":80,"protocol":"TCP"}': {"f:port": {}, "f:nodePort": {}}}}}) == [{"port": 80, "nodePort": 31543}, {"port": 81}]
+    assert shown({"f:spec": {"f:type": {}}}) == [{"port": 80, "nodePort": "<node-port>"}, {"port": 81}]
