@@ -157,8 +157,8 @@ async def _text(reader: asyncio.StreamReader) -> str:
     return (await reader.readuntil(b"\0"))[:-1].decode("utf-8", "surrogateescape")
 
 
-def ask(port: int, token: str, verb: str, words: list[str]) -> Any:
-    """Ask a running daemon, from another process. Raises OSError where none answers, RuntimeError with its error."""
+def answer(port: int, token: str, verb: str, words: list[str]) -> bytes:
+    """What a running daemon says, in another process: a JSON object with `result` or `error`. Raises OSError where none answers."""
     with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
         fields = [token, verb, str(len(words)), *words]
         connection.sendall(b"".join(f.encode() + b"\0" for f in fields))
@@ -166,7 +166,12 @@ def ask(port: int, token: str, verb: str, words: list[str]) -> Any:
             line = stream.readline()
     if not line:
         raise ConnectionError("the lab does not answer")
-    answer = orjson.loads(line)
-    if "error" in answer:
-        raise RuntimeError(answer["error"])
-    return answer["result"]
+    return line
+
+
+def ask(port: int, token: str, verb: str, words: list[str]) -> Any:
+    """`answer`'s result. Raises RuntimeError with the daemon's error."""
+    said = orjson.loads(answer(port, token, verb, words))
+    if "error" in said:
+        raise RuntimeError(said["error"])
+    return said["result"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
@@ -36,9 +36,13 @@ class Entry:
     mutates: bool
     ok: bool
 
+    def whole(self) -> dict[str, Any]:
+        """Every field; its values are plain already, so that nothing is copied."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
     def public(self) -> dict[str, Any]:
         """The entry as `lab log -o ndjson` prints it: no `seq`, and only one of `argv` and `request`."""
-        fields = asdict(self)
+        fields = self.whole()
         del fields["seq"]
         del fields["request" if self.argv is not None else "argv"]
         return fields
@@ -96,7 +100,7 @@ class Record:
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Every write, for a snapshot of the world."""
-        return [asdict(e) for e in self._writes]
+        return [e.whole() for e in self._writes]
 
     def restore(self, entries: Sequence[dict[str, Any]]) -> None:
         """Replace what is kept by the writes of a snapshot; the file follows."""
@@ -128,7 +132,7 @@ class Record:
 
 
 def _line(entry: Entry) -> str:
-    return json.dumps(asdict(entry), separators=(",", ":")) + "\n"
+    return json.dumps(entry.whole(), separators=(",", ":")) + "\n"
 
 
 def _entry(fields: dict[str, Any]) -> Entry:

@@ -1,17 +1,20 @@
 """Kill the orchestrator at every journal boundary of the whole rehearsal: `python -m tests.proof.kill_anywhere` (`make kill-anywhere`).
 
-An undisturbed run, phase by phase, is saved (world, state folder, dump) wherever a step or a fan of steps begins. Then, for each boundary that
-it passed: world and state as they were before the step, the real command, SIGKILL to itself at the boundary, and the real command again until
-the undisturbed run's next saved place (some, by seed: to the end). World and journal must be what they were there, nothing that may be done
-once was done twice by the lab's own record, and nobody was asked.
+An undisturbed run, phase by phase, is saved (world, state folder, dump) wherever a step or a fan of steps begins, and looked at (dump, journal)
+before each action. Then, for each boundary that it passed: world and state as they were there, the real command, SIGKILL to itself at the boundary,
+and the real command again until the next such place (some, by seed: to the end). World and journal must be what they were there, nothing that may
+be done once was done twice by the lab's own record, and nobody was asked. Where they are, the life that resumed goes on and is killed in the next
+segment: a chain of kills, each with a resume and a comparison of its own.
 
 Boundaries, from outside of the product, by wrapping two of its public methods in this process and no other:
-written  a record was given to the operating system and not synced yet
-synced   it is on disk and the engine has not gone on
+written  a record was given to the operating system, and an intent (action.started) is not synced yet
+synced   an intent is on disk and the engine has not gone on
 before   the engine is about to write: a child lives and its record does not (action.spawned), an effect is there and its outcome is not (action.ended)
 
-The moment before any other record is the moment after the one before it: neither disk nor world differ, so it is not counted again. Phases are
-added to this proof by being compiled from the site; nothing here names one.
+No moment is counted twice. The moment before any other record is the moment after the one before it. And what a killed process has written the
+kernel keeps, so that before and after the fsync of a record neither disk nor world differ: only at an intent, after which the world may change,
+both are killed at (`--every` adds the others; what a loss of power makes of a write without its fsync is powercut.py's). Phases are added to this
+proof by being compiled from the site; nothing here names one.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import os
 import queue
 import random
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -34,7 +38,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -45,23 +49,27 @@ import orjson
 import inventory
 import phases
 from lab import sitecopy
-from lab.control import ask
+from lab.control import answer, ask
 from orchestrator.adapters.disk import Disk
 from orchestrator.adapters.journal import Journal, records_of
 from orchestrator.engine.graph import compile_graph
 from orchestrator.engine.status import View, fold
-from orchestrator.model.action import Command
+from orchestrator.model.action import Approval, Await, Command
+from orchestrator.model.phase import Phase
 from tests.lab.rig import TEN_WEEKS, Rig
 
 # What controllers do by themselves, at their own pace: how far Flux has come, and how often it has rolled something over on the way.
 PACE = re.compile(r'main@sha1:|[0-9a-f]{40}\.tar\.gz|Health check passed in|"revision": \d+|for release [a-z-]+/[a-z-]+\.v\d+ with chart')
+QUIET = b'{"result":{"busy":[],'  # how the lab's dump begins where nothing is under way
 END = "~end"  # the place after the last step of a phase: its gates and its own end
 TO_THE_END = 50  # boundaries after which the run goes on to the end of everything, of all that there are
-SOME_TO_THE_END = 19  # of a part of them: one in so many
-TRIES = 3  # to reach a boundary again: what the world does by itself may be sooner done than the step is asked. The last ones begin with the phase
+SOME_TO_THE_END = 16  # of a part of them: one in so many
+TRIES = 2  # to reach a boundary again from the begin of its phase, after those in chains: the world may do by itself what the step would
+GAP = 1  # segments without a boundary of its own that a chain passes: to begin anew costs more
 MISSED = 0.03  # share of boundaries that may not be reached again; they are listed
 TIMING = {"timing.poll": 0.25, "timing.etcd": "2m"}  # seldomer asked; an etcd bootstrap that was cut short is awaited for 12 s here, not for a minute
 LONGEST = 300.0  # seconds of one life of the command
+ROOM = 4 << 30  # bytes for the worlds of all shards
 
 Key = tuple[str, str, str, int]
 """(where, kind of the record, step or phase, how often this was passed before in the same life)"""
@@ -76,13 +84,47 @@ class Boundary:
     key: Key
 
 
+def step_of(segment: str) -> str:
+    """The segment that an action's step (or else itself) begins with."""
+    return segment.partition("#")[0]
+
+
+class Segments:
+    """The parts of a phase that follow each other: what comes before its steps (""), each action with what its step does around it, or a fan as
+    a whole, and the end."""
+
+    def __init__(self, phase: Phase) -> None:
+        self.of: dict[str, str] = {step.id: step.fan.group if step.fan else step.id for step in phase.steps}
+        self.order = [""]
+        for step in phase.steps:
+            acting = [f"{step.id}#{index}" for index, action in enumerate(step.actions) if not isinstance(action, Await | Approval)]
+            self.order += [self.of[step.id], *(acting[1:] if not step.fan else ())]
+        self.order = [*dict.fromkeys(self.order), END]
+
+    def place(self, kind: str, step: str | None, data: Mapping[str, Any]) -> str:
+        """The segment that a record belongs to, or an earlier one of its step; empty for those at a run's begin."""
+        if step is None:
+            return END if kind in ("gate.met", "gate.failed", "phase.done", "run.done") else ""
+        part = f"{step}#{data.get('index')}"
+        return part if kind == "action.started" and part in self.order else self.of.get(step, "")
+
+    def after(self, segment: str) -> list[str]:
+        """The segments behind one."""
+        return self.order[self.order.index(segment) + 1 :]
+
+    def behind(self, one: str, other: str) -> bool:
+        """Whether the first comes after the second."""
+        return self.order.index(one) > self.order.index(other)
+
+
 @dataclass
 class Watch:
     """What one life of the command does at the boundaries that it passes. Installed in the process of that life alone."""
 
-    segment_of: Mapping[str, str]
+    place: Callable[[str, str | None, Mapping[str, Any]], str]
     on: Callable[[Key], None]
     entering: Callable[[str], None]
+    every: bool = False  # also after the fsync of what is no intent
     passed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     turn: threading.Lock = field(default_factory=threading.Lock)  # while a world is saved, the others of a fan write down no intent
 
@@ -93,11 +135,11 @@ class Watch:
 
         def journaled(journal: Journal, kind: str, **more: Any) -> Mapping[str, Any]:
             with watch.turn:
-                watch.entering(watch.place(kind, more.get("step")))
+                watch.entering(watch.place(kind, more.get("step"), more.get("data") or {}))
             if kind in ("action.spawned", "action.ended"):
                 watch.passes("before", kind, more.get("step") or more.get("phase") or "")
             record = append(journal, kind, **more)
-            if more.get("durable", True):
+            if more.get("durable", True) and (watch.every or kind == "action.started"):
                 watch.passes("synced", kind, more.get("step") or more.get("phase") or "")
             return record
 
@@ -109,12 +151,6 @@ class Watch:
 
         Journal.append = journaled  # type: ignore[method-assign,assignment]  # the seam of this proof, in a process of its own
         Disk.append = written  # type: ignore[method-assign]
-
-    def place(self, kind: str, step: str | None) -> str:
-        """The segment that a record belongs to; empty for those at a run's begin."""
-        if step is not None:
-            return self.segment_of.get(step, "")
-        return END if kind in ("gate.met", "gate.failed", "phase.done", "run.done") else ""
 
     def passes(self, where: str, kind: str, name: str) -> None:
         """One boundary."""
@@ -133,15 +169,14 @@ class Saved:
     """World and state where a segment begins, and what was there to see."""
 
     folder: Path
-    dump: list[str]
     view: dict[str, Any]
 
 
 class Harness:
     """One lab, the undisturbed run through it, and the kills."""
 
-    def __init__(self, rig: Rig, folder: Path) -> None:
-        self.rig, self.folder = rig, folder
+    def __init__(self, rig: Rig, folder: Path, *, every: bool = False) -> None:
+        self.rig, self.folder, self.every = rig, folder, every
         _hurry(rig.site / "site.yaml")
         self.env = rig.env()
         self.site = inventory.load(rig.site / "site.yaml")
@@ -149,39 +184,37 @@ class Harness:
         self.graph = compile_graph(self.compiled)
         self.once = {action.argv for phase in self.compiled for step in phase.steps for action in step.actions if isinstance(action, Command) and action.once}
         self.saved: dict[tuple[str, str], Saved] = {}
-        self.segments: dict[str, list[str]] = {}
+        self.segments = {name: Segments(self.graph.phases[name]) for name in self.graph.order}
         self.boundaries: list[Boundary] = []
-        self.last: list[str] = []
+        self.last = b""
         self.picked: set[tuple[str, str]] = set()
         self.wanted: set[tuple[str, str]] = set()
         port, token = (rig.folder / "control").read_text().split()
         self.lab: Callable[..., Any] = lambda verb, *words: ask(int(port), token, verb, list(words))
+        self.said: Callable[[str], bytes] = lambda verb: answer(int(port), token, verb, [])
 
     # The undisturbed run
 
-    def choose(self, sample: int, seed: int, only: str = "") -> None:
-        """Which segments are killed in: all, or one, or for a sample some, by seed; these and what follows each of them are saved."""
-        for name in self.graph.order:
-            self.segments[name] = ["", *dict.fromkeys(self.segment_of(name).values()), END]
-        places = [(name, segment) for name in self.graph.order for segment in self.segments[name]]
+    def choose(self, sample: int, seed: int, only: str = "", mine: Collection[str] | None = None) -> None:
+        """Which segments are killed in: all, or one step's, or for a sample some, by seed. Of the phases that are `mine` (default: all) these, what
+        follows each of them, and where their steps and the phases begin are saved."""
+        places = [(name, segment) for name in self.graph.order for segment in self.segments[name].order]
         picked = set(places) if not sample else set(random.Random(seed).sample(places, min(len(places), max(6, sample // 3))))
         if only:
-            picked = {place for place in places if place[1] == only}
+            picked = {place for place in places if step_of(place[1]) == only}
         self.picked = picked
-        self.wanted = picked | {(name, "") for name, _ in picked} | {after for place, after in itertools.pairwise(places) if place in picked}
-
-    def segment_of(self, phase: str) -> dict[str, str]:
-        """Step -> the segment that it is a part of: itself, or its fan."""
-        return {step.id: step.fan.group if step.fan else step.id for step in self.graph.phases[phase].steps}
+        near = picked if mine is None else {place for place in picked if place[0] in mine}
+        steps = {(name, step_of(segment)) for name, segment in near}
+        follow = {after for place, after in itertools.pairwise(places) if place in near or (place[0] in {name for name, _ in near} and after[1] == "")}
+        self.wanted = near | steps | {(name, "") for name, _ in near} | follow
 
     def undisturbed(self) -> None:
         """All phases, one after the other, saved at each segment that is wanted."""
         for name in self.graph.order:
-            segment_of = self.segment_of(name)
             self.save(name, "")
             log = self.folder / "passed.ndjson"
             log.unlink(missing_ok=True)
-            code, err = self.life(name, self._recording(name, segment_of, log))
+            code, err = self.life(name, self._recording(name, log))
             assert code == 0, f"the undisturbed run failed in {name}: {code}\n{err[-3000:]}"
             for line in log.read_text().splitlines():
                 row = json.loads(line)
@@ -191,13 +224,13 @@ class Harness:
                     self.boundaries.append(Boundary(name, row["segment"], tuple(row["key"])))
         self.last = self.dump()
 
-    def _recording(self, phase: str, segment_of: Mapping[str, str], log: Path) -> Watch:
+    def _recording(self, phase: str, log: Path) -> Watch:
         """Writes down each boundary with the segment that it lies in, and saves where a new one begins."""
-        order = self.segments[phase]
+        segments = self.segments[phase]
         here = [""]
 
         def entering(segment: str) -> None:
-            if segment and order.index(segment) > order.index(here[0]):
+            if segments.behind(segment, here[0]):
                 here[0] = segment
                 self.save(phase, segment)
                 with log.open("a") as file:
@@ -208,7 +241,7 @@ class Harness:
             with log.open("a") as file:
                 file.write(json.dumps({"segment": here[0], "key": key}) + "\n")
 
-        watch = Watch(segment_of, on, entering)
+        watch = Watch(segments.place, on, entering, every=self.every)
         return watch
 
     def place(self, phase: str, segment: str) -> Path:
@@ -216,31 +249,37 @@ class Harness:
         return self.folder / "saved" / (phase + "__" + (segment or "begin")).replace("/", "_")
 
     def save(self, phase: str, segment: str) -> None:
-        """World and state folder as they are, and the dump once it is quiet, into a folder: also from within the life that runs."""
+        """What there is to see once the world is quiet, into a folder: also from within the life that runs. World and state folder too where a life
+        may begin: not between the actions of a step."""
         if (phase, segment) not in self.wanted:
             return
         place = self.place(phase, segment)
-        self.lab("save", str(place / "world"))
-        shutil.copytree(self.rig.site, place / "site", ignore=_outputs)
-        lines = self.dump()
-        (place / "dump.json").write_bytes(orjson.dumps(lines))
+        place.mkdir(parents=True)
+        if segment == step_of(segment):
+            self.lab("save", str(place / "world"))
+            shutil.copytree(self.rig.site, place / "site", ignore=_outputs)
+        (place / "dump.json").write_bytes(self.dump())
+        (place / "view.json").write_bytes(orjson.dumps(self.standing()))
         if not segment:
             self.adopt(phase, segment)
 
     def adopt(self, phase: str, segment: str) -> None:
         """Know what was saved."""
-        if (phase, segment) not in self.wanted:
-            return
-        place = self.place(phase, segment)
-        records = records_of(place / "site" / ".bootstrap" / "journal")
-        self.saved[phase, segment] = Saved(place, orjson.loads((place / "dump.json").read_bytes()), standing(fold(records)))
+        if (phase, segment) in self.wanted:
+            place = self.place(phase, segment)
+            self.saved[phase, segment] = Saved(place, orjson.loads((place / "view.json").read_bytes()))
 
-    def dump(self) -> list[str]:
-        """The world once it is quiet, line by line."""
-        found = self.lab("dump")
-        assert not found["busy"], f"the world does not become quiet: {found['busy']}"
-        lines: list[str] = found["lines"]
-        return lines
+    def standing(self) -> dict[str, Any]:
+        """What the journal says now."""
+        folder = self.rig.state / "journal"
+        return standing(fold(records_of(folder) if folder.exists() else ()))
+
+    def dump(self) -> bytes:
+        """The world once it is quiet, as the lab says it: with its lines. What is the same need not be read."""
+        said = self.said("dump")
+        if not said.startswith(QUIET):
+            raise AssertionError(f"the world does not become quiet: {said[:300]!r}")
+        return said
 
     # One life
 
@@ -251,16 +290,16 @@ class Harness:
         pid = os.fork()
         if pid == 0:
             self._live(phase, watch, out)
-        deadline = time.monotonic() + LONGEST
-        while True:
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                return os.waitstatus_to_exitcode(status), out.read_text(errors="replace")
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                return -signal.SIGALRM, f"no end within {LONGEST} s\n" + out.read_text(errors="replace")
-            time.sleep(0.005)
+        handle = os.pidfd_open(pid)
+        try:
+            ended = bool(select.select([handle], [], [], LONGEST)[0])
+        finally:
+            os.close(handle)
+        if not ended:
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        said = out.read_text(errors="replace")
+        return (os.waitstatus_to_exitcode(status), said) if ended else (-signal.SIGALRM, f"no end within {LONGEST} s\n{said}")
 
     def _learn(self) -> None:
         """Import what an earlier life has imported, so that the next ones need not."""
@@ -298,38 +337,82 @@ class Harness:
 
     # The kills
 
-    def kill(self, boundary: Boundary, *, to_the_end: bool, begin: str) -> dict[str, Any]:
-        """One boundary, in a life that begins at the segment `begin`. -> what was found: `fate` is ok, missed, lost, twice or asked."""
-        order = self.segments[boundary.phase]
-        later = order[order.index(boundary.segment) + 1 :]
-        self.restore(self.saved[boundary.phase, begin])
-        segment_of = self.segment_of(boundary.phase)
-        leave: Callable[[str], None] = lambda segment: die() if segment in later else None  # noqa: E731 - two lives share it
-        hit = self.folder / "hit"
-        hit.unlink(missing_ok=True)
-        here = [begin]
+    def kill(self, chain: Sequence[Boundary], *, to_the_end: bool, begin: str, hasty: bool = False) -> list[dict[str, Any]]:
+        """A chain of boundaries of one phase, in lives of which the first begins at the segment `begin`. -> a row for each of them: `fate` is ok,
+        missed, lost, twice or asked. After one that is not well, the others begin where their own step was saved. `hasty` lives do not stop
+        between the actions of a step to compare."""
+        phase, rows = chain[0].phase, list[dict[str, Any]]()
+        ahead, cut = list(chain), list[Boundary]()  # to be killed at; killed at, and not compared yet
+        self.restore(self.saved[phase, begin])
+        while True:
+            told = self.folder / "told"
+            told.unlink(missing_ok=True)
+            everything = to_the_end and bool(cut)
+            code, err = self.life(None if everything else phase, None if everything else self._chained(cut, ahead, begin, told, hasty=hasty))
+            said = [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
+            for row in said:
+                if row["fate"] in ("hit", "missed"):
+                    met = ahead.pop(0)
+                if row["fate"] == "hit":
+                    cut = [met]
+                else:
+                    rows.append(row)
+                    cut = []
+            if not said or said[-1]["fate"] != "hit":
+                break
+        if cut:
+            rows.append(self.verdict(cut[0], code, err, to_the_end=to_the_end))
+        elif rows and rows[-1]["fate"] == "ok" and code not in (0, -signal.SIGKILL):
+            rows[-1] |= {"fate": "lost", "why": f"went on well and failed then: exit {code}: {err[-1500:]}"}
+        elif ahead and (code != -signal.SIGKILL or not rows):
+            rows.append(self.found("missed", ahead.pop(0), f"exit {code}: {err[-300:]}"))
+        return rows + (self.kill(ahead, to_the_end=to_the_end, begin=step_of(ahead[0].segment), hasty=hasty) if ahead else [])
+
+    def _chained(self, cut: Sequence[Boundary], ahead: Sequence[Boundary], begin: str, told: Path, *, hasty: bool) -> Watch:
+        """What a life does that was cut at one boundary (or begins) and is to be cut at the first of those ahead: compare, tell, die."""
+        phase = (*cut, *ahead)[0].phase
+        segments = self.segments[phase]
+        here = [cut[0].segment if cut else begin]
+        after, to_come = list(cut), list(ahead)
+
+        def tell(row: dict[str, Any]) -> None:
+            with told.open("a") as file:
+                file.write(json.dumps(row) + "\n")
 
         def entering(segment: str) -> None:
-            leave(segment)
-            if segment == boundary.segment != here[0]:
-                here[0] = segment
-                watch.passed.clear()  # keys are counted from where the segment begins
-
-        def on(key: Key) -> None:
-            if key == boundary.key and here[0] == boundary.segment:
-                hit.touch()
+            if not segments.behind(segment, here[0]):
+                return
+            here[0] = segment
+            watch.passed.clear()  # keys are counted from where a segment begins
+            saved = None if hasty and segment != step_of(segment) else self.saved.get((phase, segment))
+            if after and saved is not None:
+                row = self.compare(after.pop(), saved)
+                tell(row)
+                if row["fate"] != "ok":
+                    die()
+            while to_come and segments.behind(segment, to_come[0].segment):
+                tell(self.found("missed", to_come.pop(0), "it was not passed"))
+            if not to_come and not after:
                 die()
 
-        watch = Watch(segment_of, on, entering)
-        code, err = self.life(boundary.phase, watch)
-        if not hit.exists():
-            return self.found("missed", boundary, f"exit {code}: {err[-300:]}")
-        code, err = self.life(None, None) if to_the_end else self.life(boundary.phase, Watch(segment_of, lambda key: None, leave))
+        def on(key: Key) -> None:
+            if to_come and here[0] == to_come[0].segment and key == to_come[0].key:
+                tell(self.found("hit", to_come[0], ""))
+                die()
+
+        watch = Watch(segments.place, on, entering, every=self.every)
+        return watch
+
+    def verdict(self, boundary: Boundary, code: int, err: str, *, to_the_end: bool) -> dict[str, Any]:
+        """What became of a boundary whose run came to its own end."""
         if code in (7, 10):
             return self.found("asked", boundary, err)
-        if code not in ((0,) if to_the_end or not later else (0, -signal.SIGKILL)):
-            return self.found("lost", boundary, f"exit {code}: {err[-1500:]}")
-        return self.compare(boundary, later, to_the_end)
+        return self.found("lost", boundary, f"exit {code}: {err[-1500:]}") if code else self.compare(boundary, None if to_the_end else self.next_of(boundary.phase))
+
+    def next_of(self, phase: str) -> Saved | None:
+        """What was saved where a phase had ended and the next one had not begun; None after the last."""
+        after = self.graph.order.index(phase) + 1
+        return self.saved[self.graph.order[after], ""] if after < len(self.graph.order) else None
 
     def restore(self, saved: Saved) -> None:
         """Put world and state back."""
@@ -337,18 +420,14 @@ class Harness:
         shutil.rmtree(self.rig.site)
         shutil.copytree(saved.folder / "site", self.rig.site)
 
-    def compare(self, boundary: Boundary, later: list[str], to_the_end: bool) -> dict[str, Any]:
-        """World, journal and record with the undisturbed run's at the place that was reached."""
-        following = next((self.saved[boundary.phase, one] for one in later if (boundary.phase, one) in self.saved), None)
-        after = self.graph.order.index(boundary.phase) + 1
-        if following is None and not to_the_end and after < len(self.graph.order):
-            following = self.saved[self.graph.order[after], ""]
-        wanted = self.last if to_the_end or following is None else following.dump
-        if differing := _differing(self.dump(), wanted):
+    def compare(self, boundary: Boundary, saved: Saved | None) -> dict[str, Any]:
+        """World, journal and record with the undisturbed run's where it was saved, or (None) with its world at the very end."""
+        wanted = self.last if saved is None else (saved.folder / "dump.json").read_bytes()
+        there = self.dump()
+        if there != wanted and (differing := _differing(_lines(there), _lines(wanted))):
             return self.found("lost", boundary, f"the world differs: {differing[:12]}")
-        view = fold(records_of(self.rig.state / "journal"))
-        if following is not None and not to_the_end and standing(view) != following.view:
-            return self.found("lost", boundary, f"the journal differs: {_difference(standing(view), following.view)}")
+        if saved is not None and (view := self.standing()) != saved.view:
+            return self.found("lost", boundary, f"the journal differs: {_difference(view, saved.view)}")
         ran = Counter(tuple(row["argv"]) for row in self.lab("log", "writes") if row["mutates"] and row["ok"] and "argv" in row)
         twice = [argv for argv in self.once if ran[argv] > 1]
         return self.found("twice" if twice else "ok", boundary, str(twice or ""))
@@ -367,9 +446,14 @@ def _hurry(file: Path) -> None:
 def standing(view: View) -> dict[str, Any]:
     """What the journal says of steps and phases, without when, by which run and how often it was tried."""
     return {
-        "steps": {name: (step.state, sorted(step.spent), sorted(step.unsettled())) for name, step in sorted(view.steps.items()) if step.state != "pending"},
+        "steps": {name: [step.state, sorted(step.spent), sorted(step.unsettled())] for name, step in sorted(view.steps.items()) if step.state != "pending"},
         "phases": {name: phase.state for name, phase in sorted(view.phases.items())},
     }
+
+
+def _lines(dump: bytes) -> list[str]:
+    lines: list[str] = orjson.loads(dump)["result"]["lines"]
+    return lines
 
 
 def _differing(there: list[str], wanted: list[str]) -> list[str]:
@@ -391,34 +475,80 @@ def _outputs(folder: str, names: list[str]) -> list[str]:
 
 
 def shard(arguments: argparse.Namespace) -> None:
-    """One share of the boundaries, in a lab of its own; the results, one a line, on stdout."""
-    number, of = map(int, arguments.shard.split("/"))
-    with tempfile.TemporaryDirectory(prefix="kill-anywhere-") as folder, Rig(Path(folder) / "lab", site=arguments.site) as rig:
-        harness = Harness(rig, Path(folder))
+    """The boundaries of some phases, in a lab of its own; the results, one a line, on stdout."""
+    with tempfile.TemporaryDirectory(prefix="kill-anywhere-", dir=_memory()) as folder, Rig(Path(folder) / "lab", site=arguments.site) as rig:
+        harness = Harness(rig, Path(folder), every=arguments.every)
         started = time.monotonic()
-        harness.choose(arguments.sample, arguments.seed, arguments.only)
+        number, of = map(int, arguments.shard.split("/"))
+        mine = set(harness.graph.order[number::of])  # each saves what it needs itself
+        harness.choose(arguments.sample, arguments.seed, arguments.only, mine)
         harness.undisturbed()
         print(json.dumps({"undisturbed": round(time.monotonic() - started, 1), "boundaries": len(harness.boundaries)}), flush=True)
-        hasty: set[tuple[str, str]] = set()  # segments that the world does by itself before a life that begins there gets to them
-        for place, boundary, ending in chosen(harness.boundaries, arguments.sample, arguments.seed):
-            if place % of != number:
-                continue
-            for attempt in range(TRIES):
-                early = attempt > 0 or (boundary.phase, boundary.segment) in hasty
-                row = harness.kill(boundary, to_the_end=ending, begin="" if early else boundary.segment)
-                if row["fate"] != "missed":
-                    break
-                hasty.add((boundary.phase, boundary.segment))
-            print(json.dumps(row | {"seconds": round(time.monotonic() - started, 1), "to_the_end": ending}), flush=True)
+        missed: list[tuple[Boundary, bool]] = []
+
+        def tell(row: dict[str, Any], ending: bool) -> None:
+            print(json.dumps(row | {"to_the_end": ending, "seconds": round(time.monotonic() - started, 1)}), flush=True)
+
+        picked = [(one, ending) for one, ending in chosen(harness.boundaries, arguments.sample, arguments.seed) if one.phase in mine]
+        for chain, ending in chains(picked, harness.segments):
+            for row in harness.kill(chain, to_the_end=ending, begin=step_of(chain[0].segment)):
+                if row["fate"] == "missed":
+                    missed.append((Boundary(row["phase"], row["segment"], tuple(row["key"])), ending))
+                else:
+                    tell(row, ending)
+        # What the world does by itself while a world is compared, the step need not do any more: again without a stop in the middle of a step.
+        for chain, ending in chains(missed, harness.segments, hasty=True):
+            for row in harness.kill(chain, to_the_end=ending, begin=step_of(chain[0].segment), hasty=True):
+                for _ in range(TRIES):
+                    if row["fate"] == "missed":
+                        (row,) = harness.kill([Boundary(row["phase"], row["segment"], tuple(row["key"]))], to_the_end=ending, begin="", hasty=True)
+                tell(row, ending)
 
 
-def chosen(boundaries: list[Boundary], sample: int, seed: int) -> list[tuple[int, Boundary, bool]]:
-    """(place, boundary, whether to go on to the very end): all, or a seeded sample; the same in every shard."""
+def _memory() -> str | None:
+    """A folder in memory where there is room: to a killed process a file there is as safe as on a disk, and an fsync need not wait."""
+    shm = Path("/dev/shm")
+    return str(shm) if os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > ROOM else None
+
+
+def chosen(boundaries: list[Boundary], sample: int, seed: int) -> list[tuple[Boundary, bool]]:
+    """(boundary, whether to go on to the very end): all, or a seeded sample; the same in every shard."""
     chance = random.Random(seed)
     ordered = sorted(set(boundaries), key=lambda one: (one.phase, one.segment, one.key))
     picked = ordered if not sample else sorted(chance.sample(ordered, min(sample, len(ordered))), key=ordered.index)
-    ends = set(chance.sample(picked, min(len(picked), TO_THE_END, max(1, len(picked) // SOME_TO_THE_END))))
-    return [(place, one, one in ends) for place, one in enumerate(picked)]
+    by_phase = [[one for one in picked if one.phase == name] for name in dict.fromkeys(one.phase for one in picked)]
+    for of in by_phase:
+        random.Random(f"{seed}/{of[0].phase}").shuffle(of)
+    in_turn = [one for row in itertools.zip_longest(*by_phase) for one in row if one is not None]  # as many of one phase as of another
+    ends = set(in_turn[: min(TO_THE_END, max(1, len(picked) // SOME_TO_THE_END))])
+    return [(one, one in ends) for one in picked]
+
+
+def chains(picked: Sequence[tuple[Boundary, bool]], segments: Mapping[str, Segments], *, hasty: bool = False) -> list[tuple[list[Boundary], bool]]:
+    """(boundaries of segments, or if `hasty` of steps, that follow each other; whether to go on to the very end): what takes longest first."""
+    place: Callable[[str], str] = step_of if hasty else str
+    waiting: dict[tuple[str, str], list[Boundary]] = {}
+    for one, ending in picked:
+        if not ending:
+            waiting.setdefault((one.phase, place(one.segment)), []).append(one)
+    made: list[list[Boundary]] = []
+    while waiting:
+        for phase in segments:
+            chain, gap = list[Boundary](), 0
+            for segment in dict.fromkeys(map(place, segments[phase].order)):
+                if left := waiting.get((phase, segment)):
+                    if gap > GAP and chain:
+                        made.append(chain)
+                        chain = []
+                    chain.append(left.pop(0))
+                    gap = 0
+                    if not left:
+                        del waiting[phase, segment]
+                else:
+                    gap += 1
+            if chain:
+                made.append(chain)
+    return [([one], True) for one, ending in picked if ending] + [(chain, False) for chain in sorted(made, key=len, reverse=True)]
 
 
 def _rows(shards: list[subprocess.Popen[str]]) -> Iterator[dict[str, Any]]:
@@ -457,18 +587,17 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=0, help="a seeded sample of so many boundaries (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="one segment: the id of a step, or a fan's name")
-    parser.add_argument("--shards", type=int, default=3, help="labs side by side; each waits for its world now and then, so one more than processors")
+    parser.add_argument("--every", action="store_true", help="kill also between write and fsync of records that are no intents")
+    parser.add_argument("--shards", type=int, default=4, help="labs side by side; each waits for its world now and then, so more than processors")
     parser.add_argument("--shard", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.shard:
         shard(arguments)
         return 0
     started = time.monotonic()
-    passed_on = ["--site", str(arguments.site), "--sample", str(arguments.sample), "--seed", str(arguments.seed), "--only", arguments.only]
-    shards = [
-        subprocess.Popen([sys.executable, "-m", "tests.proof.kill_anywhere", *passed_on, "--shard", f"{n}/{arguments.shards}"], stdout=subprocess.PIPE, text=True)
-        for n in range(arguments.shards)
-    ]
+    passed_on = ["--site", str(arguments.site), "--sample", str(arguments.sample), "--seed", str(arguments.seed), "--only", arguments.only, *(["--every"] if arguments.every else [])]
+    argv = [sys.executable, "-m", "tests.proof.kill_anywhere", *passed_on]
+    shards = [subprocess.Popen([*argv, "--shard", f"{number}/{arguments.shards}"], stdout=subprocess.PIPE, text=True) for number in range(arguments.shards)]
     rows = list(_rows(shards))
     codes = [one.wait() for one in shards]
     fates = Counter(row["fate"] for row in rows if "fate" in row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -10,11 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.adapters.journal import records_of
 from orchestrator.engine.status import fold
+from orchestrator.model.action import Await
 from tests.proof import tiny
-from tests.proof.kill_anywhere import standing
+from tests.proof.kill_anywhere import GAP, Boundary, Segments, chains, standing, step_of
+from tests.unit.engine_world import Fan, do, goal, phase, step
 
 SAMPLE = 40
 ROOT = Path(__file__).parents[2]
@@ -27,7 +32,7 @@ passed = Path(sys.argv[sys.argv.index("-C") + 1]) / "passed"
 def on(one):
     with passed.open("a") as file: file.write(json.dumps(one) + "\\n")
     if one == key: kill_anywhere.die()
-kill_anywhere.Watch({}, on, lambda segment: None).install()
+kill_anywhere.Watch(lambda *record: "", on, lambda segment: None, every=True).install()
 sys.exit(tiny.main())
 """
 
@@ -80,3 +85,35 @@ def test_the_proof_can_fail(tmp_path: Path) -> None:
     records = records_of(folder / ".bootstrap/journal")
     whole, part = fold(records), fold(records[:-3])
     assert standing(whole) != standing(part)
+
+
+PHASE = phase(
+    "p",
+    step("p/a", do("a"), Await(goal("up")), do("b"), do("c")),
+    *(step(f"p/fan.{n}", do(n), do(f"{n}.2"), fan=Fan("p/fan", 1)) for n in "xy"),
+    step("p/z", Await(goal("ready")), do("z")),
+)
+
+
+def test_a_phase_is_cut_at_its_actions_and_a_fan_is_one_piece() -> None:
+    segments = Segments(PHASE)
+    assert segments.order == ["", "p/a", "p/a#2", "p/a#3", "p/fan", "p/z", "~end"]
+    place = segments.place
+    assert [place("run.started", None, {}), place("step.started", "p/a", {}), place("action.started", "p/a", {"index": 0})] == ["", "p/a", "p/a"]
+    assert [place("action.started", "p/a", {"index": 2}), place("action.ended", "p/a", {"index": 2})] == ["p/a#2", "p/a"]
+    assert [place("action.started", "p/fan.y", {"index": 1}), place("gate.met", None, {})] == ["p/fan", "~end"]
+    assert segments.behind("p/fan", "p/a#3")
+    assert not segments.behind("p/a", "p/a#2")
+
+
+@given(st.lists(st.tuples(st.sampled_from(Segments(PHASE).order), st.integers(0, 3), st.booleans()), unique_by=lambda one: one[:2]), st.booleans())
+def test_chains_hold_every_boundary_once_and_in_order(chosen: list[tuple[str, int, bool]], hasty: bool) -> None:
+    picked = [(Boundary("p", segment, ("written", "k", "s", count)), ending) for segment, count, ending in chosen]
+    place = step_of if hasty else str
+    order = list(dict.fromkeys(map(place, Segments(PHASE).order)))
+    made = chains(picked, {"p": Segments(PHASE)}, hasty=hasty)
+    assert sorted((one.segment, one.key) for chain, _ in made for one in chain) == sorted((one.segment, one.key) for one, _ in picked)
+    for chain, ending in made:
+        places = [order.index(place(one.segment)) for one in chain]
+        assert all(1 <= after - before <= GAP + 1 for before, after in itertools.pairwise(places))
+        assert len(chain) == 1 or not ending
