@@ -108,10 +108,6 @@ class Segments:
         part = f"{step}#{data.get('index')}"
         return part if kind == "action.started" and part in self.order else self.of.get(step, "")
 
-    def after(self, segment: str) -> list[str]:
-        """The segments behind one."""
-        return self.order[self.order.index(segment) + 1 :]
-
     def behind(self, one: str, other: str) -> bool:
         """Whether the first comes after the second."""
         return self.order.index(one) > self.order.index(other)
@@ -479,8 +475,7 @@ def shard(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="kill-anywhere-", dir=_memory()) as folder, Rig(Path(folder) / "lab", site=arguments.site) as rig:
         harness = Harness(rig, Path(folder), every=arguments.every)
         started = time.monotonic()
-        number, of = map(int, arguments.shard.split("/"))
-        mine = set(harness.graph.order[number::of])  # each saves what it needs itself
+        mine = share(harness.graph.order, *map(int, arguments.shard.split("/")))  # each saves what it needs itself
         harness.choose(arguments.sample, arguments.seed, arguments.only, mine)
         harness.undisturbed()
         print(json.dumps({"undisturbed": round(time.monotonic() - started, 1), "boundaries": len(harness.boundaries)}), flush=True)
@@ -503,6 +498,11 @@ def shard(arguments: argparse.Namespace) -> None:
                     if row["fate"] == "missed":
                         (row,) = harness.kill([Boundary(row["phase"], row["segment"], tuple(row["key"]))], to_the_end=ending, begin="", hasty=True)
                 tell(row, ending)
+
+
+def share(names: Sequence[str], number: int, of: int) -> set[str]:
+    """The phases of one of so many shards: dealt out to and fro, since late phases cost more to be killed in and early ones more to be ended."""
+    return {name for place, name in enumerate(names) if number == (place % of if place // of % 2 == 0 else of - 1 - place % of)}
 
 
 def _memory() -> str | None:

@@ -18,7 +18,7 @@ from orchestrator.adapters.journal import records_of
 from orchestrator.engine.status import fold
 from orchestrator.model.action import Await
 from tests.proof import tiny
-from tests.proof.kill_anywhere import GAP, Boundary, Segments, chains, standing, step_of
+from tests.proof.kill_anywhere import GAP, Boundary, Segments, chains, share, standing, step_of
 from tests.unit.engine_world import Fan, do, goal, phase, step
 
 SAMPLE = 40
@@ -117,3 +117,10 @@ def test_chains_hold_every_boundary_once_and_in_order(chosen: list[tuple[str, in
         places = [order.index(place(one.segment)) for one in chain]
         assert all(1 <= after - before <= GAP + 1 for before, after in itertools.pairwise(places))
         assert len(chain) == 1 or not ending
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 4, 9])
+def test_every_phase_is_in_one_shard(of: int) -> None:
+    shards = [share("abcdefgh", number, of) for number in range(of)]
+    assert sorted(name for one in shards for name in one) == list("abcdefgh")
+    assert of != 4 or shards[0] == {"a", "h"}
