@@ -474,8 +474,6 @@ class Helm:
                 await self.storage.delete(release)
 
 
-
-
 def objects_of(manifest: str) -> list[Object]:
     """The objects of a release's manifest."""
     return [o for o in goyaml.load_all(manifest) if isinstance(o, dict) and o.get("kind")]

@@ -84,6 +84,11 @@ class Boundary:
     key: Key
 
 
+def boundary_of(row: Mapping[str, Any]) -> Boundary:
+    """The boundary that a row of the result is about."""
+    return Boundary(row["phase"], row["segment"], tuple(row["key"]))
+
+
 def step_of(segment: str) -> str:
     """The segment that an action's step (or else itself) begins with."""
     return segment.partition("#")[0]
@@ -351,8 +356,9 @@ class Harness:
                     met = ahead.pop(0)
                 if row["fate"] == "hit":
                     cut = [met]
-                else:
-                    rows.append(row)
+                    continue
+                rows.append(row)
+                if row["fate"] != "missed":
                     cut = []
             if not said or said[-1]["fate"] != "hit":
                 break
@@ -362,7 +368,10 @@ class Harness:
             rows[-1] |= {"fate": "lost", "why": f"went on well and failed then: exit {code}: {err[-1500:]}"}
         elif ahead and (code != -signal.SIGKILL or not rows):
             rows.append(self.found("missed", ahead.pop(0), f"exit {code}: {err[-300:]}"))
-        return rows + (self.kill(ahead, to_the_end=to_the_end, begin=step_of(ahead[0].segment), hasty=hasty) if ahead else [])
+        if ahead:
+            rows += self.kill(ahead, to_the_end=to_the_end, begin=step_of(ahead[0].segment), hasty=hasty)
+        assert len(rows) == len(chain), f"{len(chain)} boundaries, {len(rows)} results"
+        return rows
 
     def _chained(self, cut: Sequence[Boundary], ahead: Sequence[Boundary], begin: str, told: Path, *, hasty: bool) -> Watch:
         """What a life does that was cut at one boundary (or begins) and is to be cut at the first of those ahead: compare, tell, die."""
@@ -392,7 +401,7 @@ class Harness:
                 die()
 
         def on(key: Key) -> None:
-            if to_come and here[0] == to_come[0].segment and key == to_come[0].key:
+            if to_come and not after and here[0] == to_come[0].segment and key == to_come[0].key:
                 tell(self.found("hit", to_come[0], ""))
                 die()
 
@@ -488,7 +497,7 @@ def shard(arguments: argparse.Namespace) -> None:
         for chain, ending in chains(picked, harness.segments):
             for row in harness.kill(chain, to_the_end=ending, begin=step_of(chain[0].segment)):
                 if row["fate"] == "missed":
-                    missed.append((Boundary(row["phase"], row["segment"], tuple(row["key"])), ending))
+                    missed.append((boundary_of(row), ending))
                 else:
                     tell(row, ending)
         # What the world does by itself while a world is compared, the step need not do any more: again without a stop in the middle of a step.
@@ -496,7 +505,7 @@ def shard(arguments: argparse.Namespace) -> None:
             for row in harness.kill(chain, to_the_end=ending, begin=step_of(chain[0].segment), hasty=True):
                 for _ in range(TRIES):
                     if row["fate"] == "missed":
-                        (row,) = harness.kill([Boundary(row["phase"], row["segment"], tuple(row["key"]))], to_the_end=ending, begin="", hasty=True)
+                        (row,) = harness.kill([boundary_of(row)], to_the_end=ending, begin="", hasty=True)
                 tell(row, ending)
 
 
