@@ -42,7 +42,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -82,6 +82,9 @@ class Boundary:
     phase: str
     segment: str
     key: Key
+
+
+T = TypeVar("T")
 
 
 def boundary_of(row: Mapping[str, Any]) -> Boundary:
@@ -165,14 +168,6 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@dataclass
-class Saved:
-    """World and state where a segment begins, and what was there to see."""
-
-    folder: Path
-    view: dict[str, Any]
-
-
 class Harness:
     """One lab, the undisturbed run through it, and the kills."""
 
@@ -184,12 +179,13 @@ class Harness:
         self.compiled = phases.compile(self.site)
         self.graph = compile_graph(self.compiled)
         self.once = {action.argv for phase in self.compiled for step in phase.steps for action in step.actions if isinstance(action, Command) and action.once}
-        self.saved: dict[tuple[str, str], Saved] = {}
         self.segments = {name: Segments(self.graph.phases[name]) for name in self.graph.order}
         self.boundaries: list[Boundary] = []
         self.last = b""
         self.picked: set[tuple[str, str]] = set()
-        self.wanted: set[tuple[str, str]] = set()
+        self.seen: set[tuple[str, str]] = set()  # places where world and journal are looked at
+        self.begun: set[tuple[str, str]] = set()  # places where a life may begin
+        self.ending: list[tuple[str, str]] = []  # places of the boundaries that lead to the very end
         port, token = (rig.folder / "control").read_text().split()
         self.lab: Callable[..., Any] = lambda verb, *words: ask(int(port), token, verb, list(words))
         self.said: Callable[[str], bytes] = lambda verb: answer(int(port), token, verb, [])
@@ -197,17 +193,17 @@ class Harness:
     # The undisturbed run
 
     def choose(self, sample: int, seed: int, only: str = "", mine: Collection[str] | None = None) -> None:
-        """Which segments are killed in: all, or one step's, or for a sample some, by seed. Of the phases that are `mine` (default: all) these, what
-        follows each of them, and where their steps and the phases begin are saved."""
+        """Which places are killed at: all, or one step's, or for a sample some, by seed. Looked at are those in the phases that are `mine` (default:
+        all), and what follows each of them. Saved are where their phases and steps begin, and the steps of all that go on to the very end."""
         places = [(name, segment) for name in self.graph.order for segment in self.segments[name].order]
-        picked = set(places) if not sample else set(random.Random(seed).sample(places, min(len(places), max(6, sample // 3))))
+        self.picked = set(places) if not sample else set(random.Random(seed).sample(places, min(len(places), max(6, sample // 3))))
         if only:
-            picked = {place for place in places if step_of(place[1]) == only}
-        self.picked = picked
-        near = picked if mine is None else {place for place in picked if place[0] in mine}
-        steps = {(name, step_of(segment)) for name, segment in near}
-        follow = {after for place, after in itertools.pairwise(places) if place in near or (place[0] in {name for name, _ in near} and after[1] == "")}
-        self.wanted = near | steps | {(name, "") for name, _ in near} | follow
+            self.picked = {place for place in places if step_of(place[1]) == only}
+        near = self.picked if mine is None else {place for place in self.picked if place[0] in mine}
+        near |= {(name, "") for name, _ in near}
+        self.seen = near | {after for place, after in itertools.pairwise(places) if place in near or (after[1] == "" and (place[0], "") in near)}
+        self.ending = in_turn([place for place in places if place in self.picked], by=lambda place: place[0], seed=seed)[:TO_THE_END]
+        self.begun = {(name, step_of(segment)) for name, segment in (*near, *self.ending)} | {(name, "") for name, _ in self.ending}
 
     def undisturbed(self) -> None:
         """All phases, one after the other, saved at each segment that is wanted."""
@@ -219,9 +215,7 @@ class Harness:
             assert code == 0, f"the undisturbed run failed in {name}: {code}\n{err[-3000:]}"
             for line in log.read_text().splitlines():
                 row = json.loads(line)
-                if "entered" in row:
-                    self.adopt(name, row["entered"])
-                elif (name, row["segment"]) in self.picked:
+                if (name, row["segment"]) in self.picked:
                     self.boundaries.append(Boundary(name, row["segment"], tuple(row["key"])))
         self.last = self.dump()
 
@@ -234,8 +228,6 @@ class Harness:
             if segments.behind(segment, here[0]):
                 here[0] = segment
                 self.save(phase, segment)
-                with log.open("a") as file:
-                    file.write(json.dumps({"entered": segment}) + "\n")
                 watch.passed.clear()  # a life that starts here passes the first of its kind
 
         def on(key: Key) -> None:
@@ -250,25 +242,16 @@ class Harness:
         return self.folder / "saved" / (phase + "__" + (segment or "begin")).replace("/", "_")
 
     def save(self, phase: str, segment: str) -> None:
-        """What there is to see once the world is quiet, into a folder: also from within the life that runs. World and state folder too where a life
-        may begin: not between the actions of a step."""
-        if (phase, segment) not in self.wanted:
-            return
+        """World and state folder where a life may begin, and what there is to see once the world is quiet: also from within the life that runs."""
         place = self.place(phase, segment)
-        place.mkdir(parents=True)
-        if segment == step_of(segment):
+        if (phase, segment) in self.begun:
+            place.mkdir(parents=True)
             self.lab("save", str(place / "world"))
             shutil.copytree(self.rig.site, place / "site", ignore=_outputs)
-        (place / "dump.json").write_bytes(self.dump())
-        (place / "view.json").write_bytes(orjson.dumps(self.standing()))
-        if not segment:
-            self.adopt(phase, segment)
-
-    def adopt(self, phase: str, segment: str) -> None:
-        """Know what was saved."""
-        if (phase, segment) in self.wanted:
-            place = self.place(phase, segment)
-            self.saved[phase, segment] = Saved(place, orjson.loads((place / "view.json").read_bytes()))
+        if (phase, segment) in self.seen:
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "dump.json").write_bytes(self.dump())
+            (place / "view.json").write_bytes(orjson.dumps(self.standing()))
 
     def standing(self) -> dict[str, Any]:
         """What the journal says now."""
@@ -344,7 +327,7 @@ class Harness:
         between the actions of a step to compare."""
         phase, rows = chain[0].phase, list[dict[str, Any]]()
         ahead, cut = list(chain), list[Boundary]()  # to be killed at; killed at, and not compared yet
-        self.restore(self.saved[phase, begin])
+        self.restore(self.place(phase, begin))
         while True:
             told = self.folder / "told"
             told.unlink(missing_ok=True)
@@ -389,9 +372,8 @@ class Harness:
                 return
             here[0] = segment
             watch.passed.clear()  # keys are counted from where a segment begins
-            saved = None if hasty and segment != step_of(segment) else self.saved.get((phase, segment))
-            if after and saved is not None:
-                row = self.compare(after.pop(), saved)
+            if after and (phase, segment) in self.seen and not (hasty and segment != step_of(segment)):
+                row = self.compare(after.pop(), self.place(phase, segment))
                 tell(row)
                 if row["fate"] != "ok":
                     die()
@@ -414,25 +396,25 @@ class Harness:
             return self.found("asked", boundary, err)
         return self.found("lost", boundary, f"exit {code}: {err[-1500:]}") if code else self.compare(boundary, None if to_the_end else self.next_of(boundary.phase))
 
-    def next_of(self, phase: str) -> Saved | None:
+    def next_of(self, phase: str) -> Path | None:
         """What was saved where a phase had ended and the next one had not begun; None after the last."""
         after = self.graph.order.index(phase) + 1
-        return self.saved[self.graph.order[after], ""] if after < len(self.graph.order) else None
+        return self.place(self.graph.order[after], "") if after < len(self.graph.order) else None
 
-    def restore(self, saved: Saved) -> None:
-        """Put world and state back."""
-        self.lab("restore", str(saved.folder / "world"))
+    def restore(self, place: Path) -> None:
+        """Put world and state back as they were saved there."""
+        self.lab("restore", str(place / "world"))
         shutil.rmtree(self.rig.site)
-        shutil.copytree(saved.folder / "site", self.rig.site)
+        shutil.copytree(place / "site", self.rig.site)
 
-    def compare(self, boundary: Boundary, saved: Saved | None) -> dict[str, Any]:
+    def compare(self, boundary: Boundary, saved: Path | None) -> dict[str, Any]:
         """World, journal and record with the undisturbed run's where it was saved, or (None) with its world at the very end."""
-        wanted = self.last if saved is None else (saved.folder / "dump.json").read_bytes()
+        wanted = self.last if saved is None else (saved / "dump.json").read_bytes()
         there = self.dump()
         if there != wanted and (differing := _differing(_lines(there), _lines(wanted))):
             return self.found("lost", boundary, f"the world differs: {differing[:12]}")
-        if saved is not None and (view := self.standing()) != saved.view:
-            return self.found("lost", boundary, f"the journal differs: {_difference(view, saved.view)}")
+        if saved is not None and (view := self.standing()) != (there_was := orjson.loads((saved / "view.json").read_bytes())):
+            return self.found("lost", boundary, f"the journal differs: {_difference(view, there_was)}")
         ran = Counter(tuple(row["argv"]) for row in self.lab("log", "writes") if row["mutates"] and row["ok"] and "argv" in row)
         twice = [argv for argv in self.once if ran[argv] > 1]
         return self.found("twice" if twice else "ok", boundary, str(twice or ""))
@@ -480,33 +462,46 @@ def _outputs(folder: str, names: list[str]) -> list[str]:
 
 
 def shard(arguments: argparse.Namespace) -> None:
-    """The boundaries of some phases, in a lab of its own; the results, one a line, on stdout."""
+    """The boundaries of some phases, in a lab of its own; then those that lead to the very end, of all phases, as they are handed out on stdin. The
+    results, one a line, on stdout."""
     with tempfile.TemporaryDirectory(prefix="kill-anywhere-", dir=_memory()) as folder, Rig(Path(folder) / "lab", site=arguments.site) as rig:
         harness = Harness(rig, Path(folder), every=arguments.every)
         started = time.monotonic()
-        mine = share(harness.graph.order, *map(int, arguments.shard.split("/")))  # each saves what it needs itself
+
+        def tell(row: dict[str, Any]) -> None:
+            print(json.dumps(row | {"seconds": round(time.monotonic() - started, 1)}), flush=True)
+
+        mine = share(harness.graph.order, *map(int, arguments.shard.split("/")))
         harness.choose(arguments.sample, arguments.seed, arguments.only, mine)
         harness.undisturbed()
-        print(json.dumps({"undisturbed": round(time.monotonic() - started, 1), "boundaries": len(harness.boundaries)}), flush=True)
-        missed: list[tuple[Boundary, bool]] = []
-
-        def tell(row: dict[str, Any], ending: bool) -> None:
-            print(json.dumps(row | {"to_the_end": ending, "seconds": round(time.monotonic() - started, 1)}), flush=True)
-
-        picked = [(one, ending) for one, ending in chosen(harness.boundaries, arguments.sample, arguments.seed) if one.phase in mine]
-        for chain, ending in chains(picked, harness.segments):
-            for row in harness.kill(chain, to_the_end=ending, begin=step_of(chain[0].segment)):
+        picked = chosen(harness.boundaries, harness.ending, arguments.sample, arguments.seed)
+        ends = [(harness.graph.order.index(one.phase), asdict(one)) for one, ending in picked if ending and one.phase in mine]
+        tell({"boundaries": len(harness.boundaries), "ends": ends})
+        missed: list[Boundary] = []
+        for chain in chains([one for one, ending in picked if not ending and one.phase in mine], harness.segments):
+            for row in harness.kill(chain, to_the_end=False, begin=step_of(chain[0].segment)):
                 if row["fate"] == "missed":
-                    missed.append((boundary_of(row), ending))
+                    missed.append(boundary_of(row))
                 else:
-                    tell(row, ending)
+                    tell(row)
         # What the world does by itself while a world is compared, the step need not do any more: again without a stop in the middle of a step.
-        for chain, ending in chains(missed, harness.segments, hasty=True):
-            for row in harness.kill(chain, to_the_end=ending, begin=step_of(chain[0].segment), hasty=True):
-                for _ in range(TRIES):
-                    if row["fate"] == "missed":
-                        (row,) = harness.kill([boundary_of(row)], to_the_end=ending, begin="", hasty=True)
-                tell(row, ending)
+        for chain in chains(missed, harness.segments, hasty=True):
+            for row in harness.kill(chain, to_the_end=False, begin=step_of(chain[0].segment), hasty=True):
+                tell(again(harness, row, to_the_end=False))
+        tell({"idle": True})
+        for line in sys.stdin:
+            one = boundary_of(json.loads(line))
+            (row,) = harness.kill([one], to_the_end=True, begin=step_of(one.segment), hasty=True)
+            tell(again(harness, row, to_the_end=True) | {"to_the_end": True})
+            tell({"idle": True})
+
+
+def again(harness: Harness, row: dict[str, Any], *, to_the_end: bool) -> dict[str, Any]:
+    """A row, or if its boundary was missed what comes of it in a life that begins with the phase."""
+    for _ in range(TRIES):
+        if row["fate"] == "missed":
+            (row,) = harness.kill([boundary_of(row)], to_the_end=to_the_end, begin="", hasty=True)
+    return row
 
 
 def share(names: Sequence[str], number: int, of: int) -> set[str]:
@@ -520,26 +515,32 @@ def _memory() -> str | None:
     return str(shm) if os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > ROOM else None
 
 
-def chosen(boundaries: list[Boundary], sample: int, seed: int) -> list[tuple[Boundary, bool]]:
-    """(boundary, whether to go on to the very end): all, or a seeded sample; the same in every shard."""
-    chance = random.Random(seed)
+def in_turn(them: Sequence[T], *, by: Callable[[T], str], seed: int) -> list[T]:
+    """All, shuffled by seed, and one of each sort before the second of any."""
+    sorts = [[one for one in them if by(one) == sort] for sort in dict.fromkeys(map(by, them))]
+    for of in sorts:
+        random.Random(f"{seed}/{by(of[0])}").shuffle(of)
+    return [one for row in itertools.zip_longest(*sorts) for one in row if one is not None]
+
+
+def chosen(boundaries: Sequence[Boundary], ending: Sequence[tuple[str, str]], sample: int, seed: int) -> list[tuple[Boundary, bool]]:
+    """(boundary, whether to go on to the very end): all, or a seeded sample; the same in every shard. To the end go those at the places `ending`, as
+    many of one phase as of another."""
     ordered = sorted(set(boundaries), key=lambda one: (one.phase, one.segment, one.key))
-    picked = ordered if not sample else sorted(chance.sample(ordered, min(sample, len(ordered))), key=ordered.index)
-    by_phase = [[one for one in picked if one.phase == name] for name in dict.fromkeys(one.phase for one in picked)]
-    for of in by_phase:
-        random.Random(f"{seed}/{of[0].phase}").shuffle(of)
-    in_turn = [one for row in itertools.zip_longest(*by_phase) for one in row if one is not None]  # as many of one phase as of another
-    ends = set(in_turn[: min(TO_THE_END, max(1, len(picked) // SOME_TO_THE_END))])
+    picked = ordered if not sample else sorted(random.Random(seed).sample(ordered, min(sample, len(ordered))), key=ordered.index)
+    rank = {place: number for number, place in enumerate(ending)}
+    there = sorted((one for one in picked if (one.phase, one.segment) in rank), key=lambda one: rank[one.phase, one.segment])
+    first = in_turn(there, by=lambda one: f"{one.phase} {one.segment}", seed=seed)
+    ends = set(first[: min(TO_THE_END, max(1, len(picked) // SOME_TO_THE_END))])
     return [(one, one in ends) for one in picked]
 
 
-def chains(picked: Sequence[tuple[Boundary, bool]], segments: Mapping[str, Segments], *, hasty: bool = False) -> list[tuple[list[Boundary], bool]]:
-    """(boundaries of segments, or if `hasty` of steps, that follow each other; whether to go on to the very end): what takes longest first."""
+def chains(picked: Sequence[Boundary], segments: Mapping[str, Segments], *, hasty: bool = False) -> list[list[Boundary]]:
+    """Boundaries of segments, or if `hasty` of steps, that follow each other: what takes longest first."""
     place: Callable[[str], str] = step_of if hasty else str
     waiting: dict[tuple[str, str], list[Boundary]] = {}
-    for one, ending in picked:
-        if not ending:
-            waiting.setdefault((one.phase, place(one.segment)), []).append(one)
+    for one in picked:
+        waiting.setdefault((one.phase, place(one.segment)), []).append(one)
     made: list[list[Boundary]] = []
     while waiting:
         for phase in segments:
@@ -557,36 +558,57 @@ def chains(picked: Sequence[tuple[Boundary, bool]], segments: Mapping[str, Segme
                     gap += 1
             if chain:
                 made.append(chain)
-    return [([one], True) for one, ending in picked if ending] + [(chain, False) for chain in sorted(made, key=len, reverse=True)]
+    return sorted(made, key=len, reverse=True)
 
 
-def _rows(shards: list[subprocess.Popen[str]]) -> Iterator[dict[str, Any]]:
-    """What the shards find, as it comes; what is not well is printed at once."""
-    found: queue.Queue[str | None] = queue.Queue()
+def _rows(shards: Sequence[subprocess.Popen[str]]) -> Iterator[dict[str, Any]]:
+    """What the shards find, as it comes; what is not well is printed at once. The boundaries that lead to the very end go to whoever is idle, those
+    with the longest way first."""
+    found: queue.Queue[tuple[subprocess.Popen[str], str | None]] = queue.Queue()
 
     def read(shard: subprocess.Popen[str]) -> None:
         for line in shard.stdout or ():
-            found.put(line)
-        found.put(None)
+            found.put((shard, line))
+        found.put((shard, None))
 
     for shard in shards:
         threading.Thread(target=read, args=(shard,), daemon=True).start()
-    left = len(shards)
-    count = 0
+    begun, left, count = 0, len(shards), 0
+    idle: list[subprocess.Popen[str]] = []
+    ends: list[tuple[int, dict[str, Any]]] = []
     while left:
-        line = found.get()
+        shard, line = found.get()
         if line is None:
             left -= 1
+            begun += 1  # also one that came to nothing: the others go on
             continue
         row = json.loads(line)
-        count += "fate" in row
-        if "undisturbed" in row:
-            print(f"undisturbed: {row['boundaries']} boundaries in {row['undisturbed']} s", flush=True)
-        elif row["fate"] != "ok":
-            print(f"{row['fate']}: {row['phase']} {row['segment']} {row['key']}: {row['why']}", flush=True)
-        if count and count % 50 == 0 and "fate" in row:
-            print(f"... {count} after {row['seconds']} s", flush=True)
+        if "ends" in row:
+            print(f"undisturbed: {row['boundaries']} boundaries in {row['seconds']} s", flush=True)
+            begun += 1
+            ends = sorted([*ends, *row["ends"]], key=lambda one: (one[0], json.dumps(one[1])))
+        elif "idle" in row:
+            idle.append(shard)
+        else:
+            count += 1
+            if row["fate"] != "ok":
+                print(f"{row['fate']}: {row['phase']} {row['segment']} {row['key']}: {row['why']}", flush=True)
+            if count % 50 == 0:
+                print(f"... {count} after {row['seconds']} s", flush=True)
+        while idle and begun >= len(shards):
+            _hand_out(idle.pop(), ends)
         yield row
+
+
+def _hand_out(shard: subprocess.Popen[str], ends: list[tuple[int, dict[str, Any]]]) -> None:
+    """The next boundary, or the word that there is none."""
+    assert shard.stdin is not None
+    with suppress(BrokenPipeError):
+        if ends:
+            shard.stdin.write(json.dumps(ends.pop(0)[1]) + "\n")
+            shard.stdin.flush()
+        else:
+            shard.stdin.close()
 
 
 def main() -> int:
@@ -606,7 +628,7 @@ def main() -> int:
     started = time.monotonic()
     passed_on = ["--site", str(arguments.site), "--sample", str(arguments.sample), "--seed", str(arguments.seed), "--only", arguments.only, *(["--every"] if arguments.every else [])]
     argv = [sys.executable, "-m", "tests.proof.kill_anywhere", *passed_on]
-    shards = [subprocess.Popen([*argv, "--shard", f"{number}/{arguments.shards}"], stdout=subprocess.PIPE, text=True) for number in range(arguments.shards)]
+    shards = [subprocess.Popen([*argv, "--shard", f"{number}/{arguments.shards}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for number in range(arguments.shards)]
     rows = list(_rows(shards))
     codes = [one.wait() for one in shards]
     fates = Counter(row["fate"] for row in rows if "fate" in row)

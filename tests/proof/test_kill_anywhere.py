@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,19 @@ from orchestrator.adapters.journal import records_of
 from orchestrator.engine.status import fold
 from orchestrator.model.action import Await
 from tests.proof import tiny
-from tests.proof.kill_anywhere import GAP, Boundary, Segments, chains, share, standing, step_of
+from tests.proof.kill_anywhere import (
+    GAP,
+    SOME_TO_THE_END,
+    TO_THE_END,
+    Boundary,
+    Segments,
+    chains,
+    chosen,
+    in_turn,
+    share,
+    standing,
+    step_of,
+)
 from tests.unit.engine_world import Fan, do, goal, phase, step
 
 SAMPLE = 40
@@ -106,17 +119,30 @@ def test_a_phase_is_cut_at_its_actions_and_a_fan_is_one_piece() -> None:
     assert not segments.behind("p/a", "p/a#2")
 
 
-@given(st.lists(st.tuples(st.sampled_from(Segments(PHASE).order), st.integers(0, 3), st.booleans()), unique_by=lambda one: one[:2]), st.booleans())
-def test_chains_hold_every_boundary_once_and_in_order(chosen: list[tuple[str, int, bool]], hasty: bool) -> None:
-    picked = [(Boundary("p", segment, ("written", "k", "s", count)), ending) for segment, count, ending in chosen]
+BOUNDARIES = st.lists(st.builds(Boundary, st.sampled_from("pqr"), st.sampled_from(Segments(PHASE).order), st.tuples(st.just("written"), st.just("k"), st.just("s"), st.integers(0, 3))), unique=True)
+
+
+@given(BOUNDARIES, st.booleans())
+def test_chains_hold_every_boundary_once_and_in_order(picked: list[Boundary], hasty: bool) -> None:
     place = step_of if hasty else str
     order = list(dict.fromkeys(map(place, Segments(PHASE).order)))
-    made = chains(picked, {"p": Segments(PHASE)}, hasty=hasty)
-    assert sorted((one.segment, one.key) for chain, _ in made for one in chain) == sorted((one.segment, one.key) for one, _ in picked)
-    for chain, ending in made:
+    made = chains(picked, dict.fromkeys("pqr", Segments(PHASE)), hasty=hasty)
+    assert Counter(one for chain in made for one in chain) == Counter(picked)
+    for chain in made:
+        assert len({one.phase for one in chain}) == 1
         places = [order.index(place(one.segment)) for one in chain]
         assert all(1 <= after - before <= GAP + 1 for before, after in itertools.pairwise(places))
-        assert len(chain) == 1 or not ending
+
+
+@given(BOUNDARIES, st.integers(0, 30), st.integers(0, 9))
+def test_some_of_every_phase_go_on_to_the_end(boundaries: list[Boundary], sample: int, seed: int) -> None:
+    ending = in_turn(sorted({(one.phase, one.segment) for one in boundaries}), by=lambda place: place[0], seed=seed)
+    picked = chosen(boundaries, ending, sample, seed)
+    assert picked == chosen(boundaries[::-1], ending, sample, seed)  # so that shards agree
+    assert len({one for one, _ in picked}) == len(picked) == min(sample or len(boundaries), len(boundaries))
+    ends = [one for one, to_the_end in picked if to_the_end]
+    assert len(ends) == (min(TO_THE_END, max(1, len(picked) // SOME_TO_THE_END)) if picked else 0)
+    assert len(ends) < len({one.phase for one, _ in picked}) or not ends or {one.phase for one in ends} == {one.phase for one, _ in picked}
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 4, 9])
