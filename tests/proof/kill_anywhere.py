@@ -505,7 +505,7 @@ def again(harness: Harness, row: dict[str, Any], *, to_the_end: bool) -> dict[st
 
 
 def share(names: Sequence[str], number: int, of: int) -> set[str]:
-    """The phases of one of so many shards: dealt out to and fro, since late phases cost more to be killed in and early ones more to be ended."""
+    """The phases of one of so many shards: dealt out to and fro, since late phases cost more to be killed in."""
     return {name for place, name in enumerate(names) if number == (place % of if place // of % 2 == 0 else of - 1 - place % of)}
 
 
