@@ -2,9 +2,9 @@
 
 An undisturbed run, phase by phase, is saved (world, state folder, dump) wherever a step or a fan of steps begins, and looked at (dump, journal)
 before each action. Then, for each boundary that it passed: world and state as they were there, the real command, SIGKILL to itself at the boundary,
-and the real command again until the next such place (some, by seed: to the end). World and journal must be what they were there, nothing that may
-be done once was done twice by the lab's own record, and nobody was asked. Where they are, the life that resumed goes on and is killed in the next
-segment: a chain of kills, each with a resume and a comparison of its own.
+and the real command again until the next such place (some, by seed: to the very end, where one such run may be killed at two of them, in different
+phases). World and journal must be what they were there, nothing that may be done once was done twice by the lab's own record, and nobody was asked.
+Where they are, the life that resumed goes on and is killed in the next segment: a chain of kills, each with a resume and a comparison of its own.
 
 Boundaries, from outside of the product, by wrapping two of its public methods in this process and no other:
 written  a record was given to the operating system, and an intent (action.started) is not synced yet
@@ -129,6 +129,7 @@ class Watch:
     on: Callable[[Key], None]
     entering: Callable[[str], None]
     every: bool = False  # also after the fsync of what is no intent
+    only: str = ""  # the phase that counts, where a life runs several
     passed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     turn: threading.Lock = field(default_factory=threading.Lock)  # while a world is saved, the others of a fan write down no intent
 
@@ -138,6 +139,8 @@ class Watch:
         watch = self
 
         def journaled(journal: Journal, kind: str, **more: Any) -> Mapping[str, Any]:
+            if watch.only not in ("", more.get("phase")):
+                return append(journal, kind, **more)
             with watch.turn:
                 watch.entering(watch.place(kind, more.get("step"), more.get("data") or {}))
             if kind in ("action.spawned", "action.ended"):
@@ -151,7 +154,8 @@ class Watch:
             write(disk, handle, data)
             for line in data.splitlines():
                 record = json.loads(line)
-                watch.passes("written", record["kind"], record["step"] or record["phase"] or "")
+                if watch.only in ("", record["phase"]):
+                    watch.passes("written", record["kind"], record["step"] or record["phase"] or "")
 
         Journal.append = journaled  # type: ignore[method-assign,assignment]  # the seam of this proof, in a process of its own
         Disk.append = written  # type: ignore[method-assign]
@@ -321,7 +325,7 @@ class Harness:
 
     # The kills
 
-    def kill(self, chain: Sequence[Boundary], *, to_the_end: bool, begin: str, hasty: bool = False) -> list[dict[str, Any]]:
+    def kill(self, chain: Sequence[Boundary], *, begin: str, hasty: bool = False) -> list[dict[str, Any]]:
         """A chain of boundaries of one phase, in lives of which the first begins at the segment `begin`. -> a row for each of them: `fate` is ok,
         missed, lost, twice or asked. After one that is not well, the others begin where their own step was saved. `hasty` lives do not stop
         between the actions of a step to compare."""
@@ -331,8 +335,7 @@ class Harness:
         while True:
             told = self.folder / "told"
             told.unlink(missing_ok=True)
-            everything = to_the_end and bool(cut)
-            code, err = self.life(None if everything else phase, None if everything else self._chained(cut, ahead, begin, told, hasty=hasty))
+            code, err = self.life(phase, self._chained(cut, ahead, begin, told, hasty=hasty))
             said = [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
             for row in said:
                 if row["fate"] in ("hit", "missed"):
@@ -346,15 +349,38 @@ class Harness:
             if not said or said[-1]["fate"] != "hit":
                 break
         if cut:
-            rows.append(self.verdict(cut[0], code, err, to_the_end=to_the_end))
+            rows.append(self.verdict(cut[0], code, err, to_the_end=False))
         elif rows and rows[-1]["fate"] == "ok" and code not in (0, -signal.SIGKILL):
             rows[-1] |= {"fate": "lost", "why": f"went on well and failed then: exit {code}: {err[-1500:]}"}
         elif ahead and (code != -signal.SIGKILL or not rows):
             rows.append(self.found("missed", ahead.pop(0), f"exit {code}: {err[-300:]}"))
         if ahead:
-            rows += self.kill(ahead, to_the_end=to_the_end, begin=step_of(ahead[0].segment), hasty=hasty)
+            rows += self.kill(ahead, begin=step_of(ahead[0].segment), hasty=hasty)
         assert len(rows) == len(chain), f"{len(chain)} boundaries, {len(rows)} results"
         return rows
+
+    def end(self, first: Boundary, later: Boundary | None, begin: str) -> list[dict[str, Any]]:
+        """On to the very end from a boundary; on the way killed at another one, of a later phase, which goes on to the end too. -> a row for each."""
+        self.restore(self.place(first.phase, begin))
+        hit, code, err = self._to(first, begin, alone=True)
+        wanted = [first] if later is None else [first, later]
+        met = [first] if hit else []
+        if hit and later is not None:
+            hit, code, err = self._to(later, "", alone=False)
+            met += [later] if hit else []
+        if met and code == -signal.SIGKILL:
+            code, err = self.life(None, None)
+        judged = self.verdict(first, code, err, to_the_end=True) if met else {}
+        return [judged | asdict(one) if one in met else self.found("missed", one, f"exit {code}: {err[-300:]}") for one in wanted]
+
+    def _to(self, one: Boundary, begin: str, *, alone: bool) -> tuple[bool, int, str]:
+        """A life of the boundary's phase alone or of all that are left, killed there. -> whether it came there, exit code, stderr"""
+        told = self.folder / "told"
+        told.unlink(missing_ok=True)
+        watch = self._chained([], [one], begin, told, hasty=True)
+        watch.only = "" if alone else one.phase
+        code, err = self.life(one.phase if alone else None, watch)
+        return told.exists() and json.loads(told.read_text())["fate"] == "hit", code, err
 
     def _chained(self, cut: Sequence[Boundary], ahead: Sequence[Boundary], begin: str, told: Path, *, hasty: bool) -> Watch:
         """What a life does that was cut at one boundary (or begins) and is to be cut at the first of those ahead: compare, tell, die."""
@@ -479,28 +505,28 @@ def shard(arguments: argparse.Namespace) -> None:
         tell({"boundaries": len(harness.boundaries), "ends": ends})
         missed: list[Boundary] = []
         for chain in chains([one for one, ending in picked if not ending and one.phase in mine], harness.segments):
-            for row in harness.kill(chain, to_the_end=False, begin=step_of(chain[0].segment)):
+            for row in harness.kill(chain, begin=step_of(chain[0].segment)):
                 if row["fate"] == "missed":
                     missed.append(boundary_of(row))
                 else:
                     tell(row)
         # What the world does by itself while a world is compared, the step need not do any more: again without a stop in the middle of a step.
         for chain in chains(missed, harness.segments, hasty=True):
-            for row in harness.kill(chain, to_the_end=False, begin=step_of(chain[0].segment), hasty=True):
-                tell(again(harness, row, to_the_end=False))
+            for row in harness.kill(chain, begin=step_of(chain[0].segment), hasty=True):
+                tell(again(row, lambda one: harness.kill([one], begin="", hasty=True)))
         tell({"idle": True})
         for line in sys.stdin:
-            one = boundary_of(json.loads(line))
-            (row,) = harness.kill([one], to_the_end=True, begin=step_of(one.segment), hasty=True)
-            tell(again(harness, row, to_the_end=True) | {"to_the_end": True})
+            first, *later = map(boundary_of, json.loads(line))
+            for row in harness.end(first, later[0] if later else None, step_of(first.segment)):
+                tell(again(row, lambda one: harness.end(one, None, "")) | {"to_the_end": True})
             tell({"idle": True})
 
 
-def again(harness: Harness, row: dict[str, Any], *, to_the_end: bool) -> dict[str, Any]:
-    """A row, or if its boundary was missed what comes of it in a life that begins with the phase."""
+def again(row: dict[str, Any], attempt: Callable[[Boundary], list[dict[str, Any]]]) -> dict[str, Any]:
+    """A row, or if its boundary was missed what comes of it in another attempt, which begins with the phase."""
     for _ in range(TRIES):
         if row["fate"] == "missed":
-            (row,) = harness.kill([boundary_of(row)], to_the_end=to_the_end, begin="", hasty=True)
+            (row,) = attempt(boundary_of(row))
     return row
 
 
@@ -562,8 +588,8 @@ def chains(picked: Sequence[Boundary], segments: Mapping[str, Segments], *, hast
 
 
 def _rows(shards: Sequence[subprocess.Popen[str]]) -> Iterator[dict[str, Any]]:
-    """What the shards find, as it comes; what is not well is printed at once. The boundaries that lead to the very end go to whoever is idle, those
-    with the longest way first."""
+    """What the shards find, as it comes; what is not well is printed at once. The boundaries that lead to the very end go to whoever is idle, those with
+    the longest way first, and with each one that has a short way."""
     found: queue.Queue[tuple[subprocess.Popen[str], str | None]] = queue.Queue()
 
     def read(shard: subprocess.Popen[str]) -> None:
@@ -601,14 +627,20 @@ def _rows(shards: Sequence[subprocess.Popen[str]]) -> Iterator[dict[str, Any]]:
 
 
 def _hand_out(shard: subprocess.Popen[str], ends: list[tuple[int, dict[str, Any]]]) -> None:
-    """The next boundary, or the word that there is none."""
+    """What to do next, or the word that there is nothing left."""
     assert shard.stdin is not None
     with suppress(BrokenPipeError):
         if ends:
-            shard.stdin.write(json.dumps(ends.pop(0)[1]) + "\n")
+            shard.stdin.write(json.dumps(draw(ends)) + "\n")
             shard.stdin.flush()
         else:
             shard.stdin.close()
+
+
+def draw(ends: list[tuple[int, T]]) -> list[T]:
+    """Take out the first of those that are left, in the order of phases, and the last one if that is of a later phase."""
+    place, first = ends.pop(0)
+    return [first, ends.pop()[1]] if ends and ends[-1][0] > place else [first]
 
 
 def main() -> int:

@@ -27,6 +27,7 @@ from tests.proof.kill_anywhere import (
     Segments,
     chains,
     chosen,
+    draw,
     in_turn,
     share,
     standing,
@@ -143,6 +144,17 @@ def test_some_of_every_phase_go_on_to_the_end(boundaries: list[Boundary], sample
     ends = [one for one, to_the_end in picked if to_the_end]
     assert len(ends) == (min(TO_THE_END, max(1, len(picked) // SOME_TO_THE_END)) if picked else 0)
     assert len(ends) < len({one.phase for one, _ in picked}) or not ends or {one.phase for one in ends} == {one.phase for one, _ in picked}
+
+
+@given(st.lists(st.integers(0, 4), min_size=1).map(sorted))
+def test_two_that_go_on_to_the_end_together_are_of_different_phases(phases: list[int]) -> None:
+    left = list(zip(phases, range(len(phases)), strict=True))
+    drawn = list[int]()
+    while left:
+        one = draw(left)
+        assert [phases[number] for number in one] == sorted({phases[number] for number in one})
+        drawn += one
+    assert sorted(drawn) == list(range(len(phases)))
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 4, 9])
