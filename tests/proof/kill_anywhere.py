@@ -210,7 +210,7 @@ class Harness:
         self.begun = {(name, step_of(segment)) for name, segment in (*near, *self.ending)} | {(name, "") for name, _ in self.ending}
 
     def undisturbed(self) -> None:
-        """All phases, one after the other, saved at each segment that is wanted."""
+        """All phases, one after the other, looked at and saved at the places that were chosen."""
         for name in self.graph.order:
             self.save(name, "")
             log = self.folder / "passed.ndjson"
